@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# The only task runner. Everything happens in .venv, which is built once and again when what it depends on changes.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+DEMO ?= runs/demo
+BUDGET ?= 2MB
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NATIVE := CMakeLists.txt $(wildcard mpsearch/kernels/src/*.c mpsearch/kernels/include/*/*.h mpsearch/kernels/include/*.h)
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.run ## optimise the embedded digits network for 2 MB of flash; the result is in runs/demo
+	rm -rf $(DEMO)
+	$(BIN)/mpsearch optimize --budget $(BUDGET) --out $(DEMO)
+
+test: $(VENV)/.dev ## run the test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## formatting, lint, types, layers, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(VENV)/.dev ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) build dist runs/demo mpsearch/_mps_native.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# The build tools come first and from constraints.txt too; without isolation the build uses exactly them.
+$(VENV)/.tools: constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no python3.11 (or python3) found" >&2; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mpsearch needs Python 3.11 or newer, found " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) scikit-build-core cmake ninja
+	touch $@
+
+$(VENV)/.run: $(VENV)/.tools pyproject.toml $(NATIVE)
+	PATH="$(abspath $(BIN)):$$PATH" $(PIP) --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.tools pyproject.toml $(NATIVE)
+	PATH="$(abspath $(BIN)):$$PATH" $(PIP) --no-build-isolation --editable '.[dev]'
+	touch $@ $(VENV)/.run
