@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch.export, with its failures turned into errors that name the user's own line."""
+
+from __future__ import annotations
+
+import copy
+import re
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+
+from mpsearch.errors import GraphError
+
+TRACED_BATCH = 2
+"""Samples in the traced example: enough to tell the batch axis from an axis of length 1."""
+
+_TORCH_FOLDER = str(Path(torch.__file__).parent)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A functional ATen graph.
+
+    Attributes:
+        nodes: In execution order.
+        constants: Placeholder name -> parameter, buffer or lifted constant.
+        constant_names: Placeholder name -> qualified name in the model.
+    """
+
+    nodes: tuple[fx.Node, ...]
+    constants: dict[str, torch.Tensor]
+    constant_names: dict[str, str]
+
+
+def trace_model(model: nn.Module, example: tuple[torch.Tensor, ...]) -> Trace:
+    """Export a model in eval mode, without changing it.
+
+    Args:
+        model: Any module that torch.export accepts.
+        example: Inputs, batch first; they are cut or repeated to `TRACED_BATCH` samples.
+
+    Raises:
+        GraphError: The model does not run on the example, or cannot be exported (control flow that depends on data).
+    """
+    inputs = tuple(_resize_batch(value, TRACED_BATCH) for value in example)
+    frozen = copy.deepcopy(model).eval()
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+    try:
+        with torch.no_grad():
+            frozen(*inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
+        raise GraphError(
+            f"The model does not run on the first calibration batch: inputs of shape {shapes} at {_user_line(error)}: {_first_line(error)}",
+            "calibration inputs are batch-first tensors (or tuples of them) exactly as the model's forward takes them.",
+        ) from error
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(frozen, inputs).run_decompositions({})
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise GraphError(
+            f"The model cannot be exported at {_user_line(error)}: {_first_line(error)}",
+            "control flow that depends on the values of tensors has no fixed schedule: replace it by tensor operations, or move it out of forward.",
+        ) from error
+    signature = program.graph_signature
+    lifted: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    values = {**program.state_dict, **program.constants}
+    return Trace(nodes=tuple(program.graph.nodes), constants={name: values[target] for name, target in lifted.items()}, constant_names=lifted)
+
+
+def source_line(node: fx.Node) -> str:
+    """Return "file:line" of the user's call that made a node, or ""."""
+    frames = [(file, line) for file, line in _FRAME.findall(node.meta.get("stack_trace") or "") if not file.startswith(_TORCH_FOLDER)]
+    return f"{Path(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""
+
+
+def module_path(node: fx.Node) -> str:
+    """Return the qualified name of the module whose forward made a node, or "" for the top."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def _resize_batch(value: torch.Tensor, batch: int) -> torch.Tensor:
+    if value.ndim < 2 or value.shape[0] == 0:
+        raise GraphError(f"An input has shape {tuple(value.shape)}, wanted a batch-first tensor with at least one sample and one feature axis.")
+    return value[torch.arange(batch) % value.shape[0]]
+
+
+def _user_line(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_TORCH_FOLDER, str(Path(__file__).parent)))]
+    own = [(file, int(line)) for file, line in _FRAME.findall(str(error)) if not file.startswith(_TORCH_FOLDER)]
+    if own:
+        return f"{Path(own[-1][0]).name}:{own[-1][1]}"
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
