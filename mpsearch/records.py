@@ -427,19 +427,22 @@ class TensorStats:
         minimum: Smallest value seen.
         maximum: Largest value seen.
         histogram: int64 (bins,), counts of equal bins between minimum and maximum.
-        channel_mean: float64, mean per entry of the last axis, over samples and the other axes.
+        mean: float64, the tensor's shape: mean over samples. With it the mean output of a layer is known exactly, padding included.
+        mean_square: float64, the tensor's shape: mean of the squares over samples.
     """
 
     name: str
     minimum: float
     maximum: float
     histogram: npt.NDArray[np.int64]
-    channel_mean: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]
+    mean_square: npt.NDArray[np.float64]
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
         _frozen_array(self, "histogram", np.int64)
-        _frozen_array(self, "channel_mean", np.float64)
+        _frozen_array(self, "mean", np.float64)
+        _frozen_array(self, "mean_square", np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -455,6 +458,10 @@ class CalibrationStats:
     tensors: tuple[TensorStats, ...]
     samples: int
     model_digest: str
+
+    def tensor(self, name: str) -> TensorStats:
+        """Return what was seen of one tensor."""
+        return next(tensor for tensor in self.tensors if tensor.name == name)
 
 
 # ---------------------------------------------------------------- quantize
