@@ -155,7 +155,12 @@ def _train_with_progress(images: Tensor, labels: Tensor, progress: Progress | No
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("training the digits network, once"), BarColumn(), TextColumn("{task.completed}/{task.total} epochs"), TimeRemainingColumn())
+    columns = (
+        TextColumn("training the digits network, once"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("train", total=EPOCHS)
         return train_digits(images, labels, EPOCHS, SEED, lambda done, total: bar.update(task, completed=done))
