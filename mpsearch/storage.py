@@ -8,13 +8,13 @@ array is null; any other number that JSON lacks is the text "NaN", "Infinity" or
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import tempfile
 import types
 import typing
-import zipfile
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -57,11 +57,19 @@ def save_record(record: object, path: Path | str) -> Path:
     data = _to_json(record, type(record), "", arrays)
     # The digest is that of the record as it will be read: a field that holds numpy's 3 comes back as Python's.
     digest = digest_of(_from_json(data, type(record), arrays))
-    document = {"schema": SCHEMA, "record": type(record).__name__, "digest": digest, "arrays": bool(arrays), "data": data}
-    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    archive = BytesIO()
     if arrays:
+        np.savez(archive, allow_pickle=False, **arrays)
         # The arrays first: whoever sees the JSON finds them complete.
-        write_atomically(path.with_suffix(".npz"), lambda file: np.savez(file, allow_pickle=False, **arrays))
+        write_atomically(path.with_suffix(".npz"), lambda file: file.write(archive.getbuffer()))
+    document = {
+        "schema": SCHEMA,
+        "record": type(record).__name__,
+        "digest": digest,
+        "npz_sha256": hashlib.sha256(archive.getbuffer()).hexdigest() if arrays else None,
+        "data": data,
+    }
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
@@ -85,7 +93,7 @@ def load_record(path: Path | str, record_type: type[Record]) -> Record:
         )
     if document.get("record") != name:
         raise RecordError(f"{path} holds a {document.get('record')}, wanted a {name}.", "pass the file of that stage.")
-    arrays = _read_arrays(path.with_suffix(".npz")) if document.get("arrays") else {}
+    arrays = _read_arrays(path.with_suffix(".npz"), document["npz_sha256"]) if document.get("npz_sha256") else {}
     try:
         record = _from_json(document.get("data"), record_type, arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -111,14 +119,18 @@ def _read_document(path: Path) -> dict[str, Json]:
     return document
 
 
-def _read_arrays(path: Path) -> Arrays:
+def _read_arrays(path: Path, digest: Json) -> Arrays:
     try:
-        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            return dict(archive)
+        contents = path.read_bytes()
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist, but its record has arrays there.", "keep both files together.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path} is damaged: {error}.", "make it again.") from error
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.", "check its permissions.") from error
+    # Checked before NumPy parses anything: on damaged headers it raises whatever its tokenizer raises.
+    if hashlib.sha256(contents).hexdigest() != digest:
+        raise RecordError(f"{path} is damaged, or belongs to another record than {path.with_suffix('.json').name}.", "make both again.")
+    with np.load(BytesIO(contents), allow_pickle=False) as archive:
+        return dict(archive)
 
 
 def _reason(error: Exception) -> str:
