@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real execution: the folded graph in float32, with any layer's weights replaced on request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import torch
+
+from mpsearch.evaluate.operations import apply_real
+from mpsearch.evaluate.walk import Run, rewalk, to_memory, walk, walk_all
+from mpsearch.records import Layer, LayerGraph
+
+Parameters = tuple[torch.Tensor, torch.Tensor]
+"""A layer's weight and bias."""
+
+
+class RealNetwork:
+    """The folded network in float32: what calibration watches, proxies probe and reports compare with."""
+
+    def __init__(self, graph: LayerGraph) -> None:
+        """Copy the weights into torch tensors."""
+        self.graph = graph
+        self.parameters: dict[str, Parameters] = {
+            layer.name: (torch.tensor(layer.weight), torch.tensor(layer.bias)) for layer in graph.weighted_layers
+        }
+        self._shapes = {tensor.name: tensor.shape for tensor in graph.tensors}
+
+    def output(self, inputs: torch.Tensor | tuple[torch.Tensor, ...], replaced: Mapping[str, Parameters] | None = None) -> torch.Tensor:
+        """Return the output (memory order) of a batch, some layers' parameters replaced."""
+        return walk(self.graph, self._run(replaced), to_memory(self.graph, inputs))
+
+    def activations(self, batches: Sequence[torch.Tensor | tuple[torch.Tensor, ...]]) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield every activation of each batch, by tensor name."""
+        with torch.no_grad():
+            for batch in batches:
+                yield walk_all(self.graph, self._run(None), to_memory(self.graph, batch))
+
+    def changed_output(self, values: Mapping[str, torch.Tensor], replaced: Mapping[str, Parameters]) -> torch.Tensor:
+        """Return the output with some layers' parameters replaced, reusing the activations that do not depend on them."""
+        changed: Collection[str] = replaced.keys()
+        return rewalk(self.graph, self._run(replaced), values, changed)
+
+    def _run(self, replaced: Mapping[str, Parameters] | None) -> Run:
+        chosen = {**self.parameters, **(replaced or {})}
+
+        def run(layer: Layer, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+            weight, bias = chosen.get(layer.name, (None, None))
+            return apply_real(layer, inputs, self._shapes[layer.output], weight, bias)
+
+        return run

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every integer of a network at a given bit-width config: scales, zero points, weights, biases, multipliers, tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mpsearch.errors import QuantizationError, nearest_names
+from mpsearch.quant.correction import input_importance, mean_output_shift, mean_patch
+from mpsearch.quant.functions import apply_unary
+from mpsearch.quant.ranges import INTERVALS, activation_quantization, minmax_interval, round_weight, weight_scale
+from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize_params
+from mpsearch.records import (
+    Add,
+    AvgPool2d,
+    BitWidthConfig,
+    CalibrationStats,
+    Conv2d,
+    Layer,
+    LayerConstants,
+    LayerGraph,
+    Linear,
+    Mean,
+    Mul,
+    Pad,
+    Quantization,
+    QuantizedGraph,
+    Requantize,
+    Unary,
+)
+
+ADD_SHIFT = 20
+"""Both inputs of an add are scaled up by 2^20 before they meet, as in TensorFlow Lite."""
+
+_LARGEST_BIAS = 1 << 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizerSettings:
+    """How ranges are set and rounding is corrected.
+
+    Attributes:
+        weight_range: "minmax", "percentile" or "mse" (weighted by the variance of the input each weight meets).
+        activation_range: "minmax", "percentile" or "mse".
+        bias_correction: Take the mean shift of rounding out of the bias.
+    """
+
+    weight_range: str = "mse"
+    activation_range: str = "mse"
+    bias_correction: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the method names."""
+        for name in ("weight_range", "activation_range"):
+            if getattr(self, name) not in INTERVALS:
+                raise QuantizationError(f"Quantizer settings: {name} is {getattr(self, name)!r}.", nearest_names(getattr(self, name), INTERVALS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoundedWeight:
+    """A layer's weights at one bit-width.
+
+    Attributes:
+        weight: int8, the weight's shape.
+        scale: float64 (out,).
+        bias: float64 (out,), real units, corrected.
+    """
+
+    weight: npt.NDArray[np.int8]
+    scale: npt.NDArray[np.float64]
+    bias: npt.NDArray[np.float64]
+
+    @property
+    def dequantized(self) -> npt.NDArray[np.float32]:
+        """The weights as real numbers."""
+        scale = self.scale.reshape(-1, *([1] * (self.weight.ndim - 1)))
+        return (self.weight * scale).astype(np.float32)
+
+
+class Quantizer:
+    """Quantises one graph at any number of configs; what a (layer, bit-width) needs is computed once and kept."""
+
+    def __init__(self, graph: LayerGraph, stats: CalibrationStats, settings: QuantizerSettings | None = None) -> None:
+        """Choose the activation ranges.
+
+        Raises:
+            QuantizationError: The statistics belong to another model.
+        """
+        if stats.model_digest != graph.model_digest:
+            raise QuantizationError(f"The calibration belongs to model {stats.model_digest[:12]}, this one is {graph.model_digest[:12]}.", "calibrate again.")
+        self.graph = graph
+        self.stats = stats
+        self.settings = settings or QuantizerSettings()
+        self.quantizations = self._activation_quantizations()
+        self._rounded: dict[tuple[str, int], RoundedWeight] = {}
+
+    def rounded(self, layer: Layer, bits: int) -> RoundedWeight:
+        """Return a layer's weights at a bit-width; layers that store one weight get the same integers."""
+        key = (layer.name, bits)
+        if key not in self._rounded:
+            self._rounded[key] = self._round(layer, bits)
+        return self._rounded[key]
+
+    def quantize(self, config: BitWidthConfig) -> QuantizedGraph:
+        """Return every integer of the network.
+
+        Raises:
+            RecordError: The config belongs to another model.
+            QuantizationError: A scale or an accumulator leaves its range.
+        """
+        config.check_model(self.graph)
+        return QuantizedGraph(
+            graph=self.graph,
+            config=config,
+            quantizations=tuple(self.quantizations[tensor.name] for tensor in self.graph.tensors),
+            constants=tuple(self._constants(layer, config) for layer in self.graph.layers),
+        )
+
+    # ------------------------------------------------------------ activations
+
+    def _activation_quantizations(self) -> dict[str, Quantization]:
+        choose = INTERVALS[self.settings.activation_range]
+        intervals: dict[int, list[tuple[float, float]]] = {}
+        for tensor, seen in zip(self.graph.tensors, self.stats.tensors, strict=True):
+            # Clipped logits tie; a tie at the top is an error, so the output keeps its whole range.
+            method = minmax_interval if tensor.name == self.graph.output else choose
+            intervals.setdefault(tensor.quantizer, []).append(method(seen, 8))
+        return {tensor.name: activation_quantization(intervals[tensor.quantizer], 8) for tensor in self.graph.tensors}
+
+    # ------------------------------------------------------------ weights
+
+    def _round(self, layer: Layer, bits: int) -> RoundedWeight:
+        assert layer.weight is not None
+        assert layer.bias is not None
+        owner = self.graph.layer(layer.weight_key)  # the first of the layers that store this weight decides its integers
+        weight = layer.weight.astype(np.float64)
+        rows = weight.reshape(len(weight), -1)
+        seen = self.stats.tensor(owner.inputs[0])
+        importance = input_importance(owner, seen.mean_square, seen.mean)
+        scale = weight_scale(rows, bits, self.settings.weight_range, importance)
+        scale = np.maximum(scale, self._smallest_scale(layer.weight_key))
+        integers = round_weight(rows, scale, bits).reshape(weight.shape)
+        bias = layer.bias.astype(np.float64)
+        if self.settings.bias_correction:
+            difference = integers * scale.reshape(-1, *([1] * (weight.ndim - 1))) - weight
+            patch = mean_patch(layer, self.stats.tensor(layer.inputs[0]).mean)
+            bias = bias - mean_output_shift(layer, difference, patch)
+        return RoundedWeight(weight=integers.astype(np.int8), scale=scale, bias=bias)
+
+    def _smallest_scale(self, weight_key: str) -> npt.NDArray[np.float64]:
+        """Return the smallest weight step whose bias still fits the accumulator: it matters for dead channels with a live bias."""
+        users = [layer for layer in self.graph.weighted_layers if layer.weight_key == weight_key]
+        floors = [np.abs(layer.bias) / (self.quantizations[layer.inputs[0]].scale * _LARGEST_BIAS) for layer in users if layer.bias is not None]
+        return np.max(floors, axis=0)  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------ constants
+
+    def _constants(self, layer: Layer, config: BitWidthConfig) -> LayerConstants:
+        inputs = [self.quantizations[name] for name in layer.inputs]
+        output = self.quantizations[layer.output]
+        lowest, highest = _clamp_integers(layer.clamp, output)
+        match layer.op:
+            case Conv2d() | Linear():
+                return self._weighted_constants(layer, config[layer.name].weight_bits, inputs[0], output, (lowest, highest))
+            case Add():
+                params = _add_params(inputs, output)
+            case Mul():
+                reach = _reach(inputs[0]) * _reach(inputs[1])
+                params = (requantize_params(inputs[0].scale * inputs[1].scale / output.scale, reach),)
+            case Mean(axes=axes):
+                shape = self.graph.tensor(layer.inputs[0]).shape
+                params = (_mean_params(inputs[0], output, [math.prod(shape[axis] for axis in axes)]),)
+            case AvgPool2d(kernel=kernel, padding=padding, count_padding=count_padding):
+                window = kernel[0] * kernel[1]
+                counts = [window] if count_padding or not any(padding) else range(1, window + 1)
+                params = (_mean_params(inputs[0], output, counts),)
+            case Unary():
+                return LayerConstants(layer=layer.name, table=_table(layer.op, inputs[0], output))
+            case Pad(value=value):
+                pad_value = int(np.clip(np.rint(value / output.scale) + output.zero_point, output.lowest, output.highest))
+                return LayerConstants(layer=layer.name, pad_value=pad_value)
+            case _:
+                return LayerConstants(layer=layer.name)
+        return LayerConstants(layer=layer.name, requantize=params, lowest=lowest, highest=highest)
+
+    def _weighted_constants(self, layer: Layer, bits: int, source: Quantization, output: Quantization, clamp: tuple[int, int]) -> LayerConstants:
+        rounded = self.rounded(layer, bits)
+        bias = np.rint(rounded.bias / (source.scale * rounded.scale))
+        reach = np.abs(rounded.weight.reshape(len(bias), -1).astype(np.int64)).sum(axis=1) * _reach(source) + np.abs(bias)
+        if reach.max() >= ACCUMULATOR_LIMIT:
+            raise QuantizationError(
+                f"Layer '{layer.name}': an accumulator can reach {reach.max():.4g}, wanted less than 2^31.",
+                "the layer sums too many products for int32; split it, or lower its bits.",
+            )
+        return LayerConstants(
+            layer=layer.name,
+            weight=rounded.weight,
+            weight_bits=bits,
+            weight_scale=rounded.scale,
+            bias=bias.astype(np.int32),
+            requantize=(requantize_params(source.scale * rounded.scale / output.scale, reach),),
+            lowest=clamp[0],
+            highest=clamp[1],
+        )
+
+
+def _reach(quantization: Quantization) -> int:
+    """Return the largest |q - zero_point|."""
+    return max(quantization.highest - quantization.zero_point, quantization.zero_point - quantization.lowest)
+
+
+def _clamp_integers(clamp: tuple[float, float] | None, output: Quantization) -> tuple[int, int]:
+    if clamp is None:
+        return output.lowest, output.highest
+    bounds = [np.clip(bound / output.scale + output.zero_point, output.lowest, output.highest) for bound in clamp]
+    return int(np.rint(bounds[0])), int(np.rint(bounds[1]))
+
+
+def _add_params(inputs: Sequence[Quantization], output: Quantization) -> tuple[Requantize, ...]:
+    shared = 2 * max(quantization.scale for quantization in inputs)
+    reach = 255 << ADD_SHIFT
+    first, second = (requantize_params(quantization.scale / shared, reach) for quantization in inputs)
+    return first, second, requantize_params(shared / (output.scale * (1 << ADD_SHIFT)), reach)
+
+
+def _mean_params(source: Quantization, output: Quantization, counts: Sequence[int]) -> Requantize:
+    scales = [source.scale / (output.scale * count) for count in counts]
+    return requantize_params(scales, [_reach(source) * max(counts)])
+
+
+def _table(op: Unary, source: Quantization, output: Quantization) -> npt.NDArray[np.int8]:
+    real = (torch.arange(source.lowest, source.highest + 1, dtype=torch.float64) - source.zero_point) * source.scale
+    values = apply_unary(op, real).numpy()
+    return np.clip(np.rint(values / output.scale) + output.zero_point, output.lowest, output.highest).astype(np.int8)
