@@ -114,7 +114,7 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
         return aligned(block + (block if precision.weight_bits < 8 else 0))
     values = taps * shape[3]
     pixels = math.prod(graph.tensor(layer.output).shape[:2])
-    columns = 0 if _is_pointwise(layer) else min(pixels, column_count(values))
+    columns = 0 if _is_pointwise(graph, layer) else min(pixels, column_count(values))
     return aligned((columns + unpacked_rows) * values)
 
 
@@ -148,8 +148,13 @@ def _weight_shape(layer: Layer) -> tuple[int, ...]:
     return layer.weight.shape
 
 
-def _is_pointwise(layer: Layer) -> bool:
-    return isinstance(layer.op, Conv2d) and layer.weight is not None and layer.weight.shape[1:3] == (1, 1) and not any(layer.op.padding)
+def _is_pointwise(graph: LayerGraph, layer: Layer) -> bool:
+    """Return whether a convolution reads its input where it lies: a 1x1 kernel whose windows stay inside."""
+    op, shape = layer.op, _weight_shape(layer)
+    if not isinstance(op, Conv2d) or shape[1:3] != (1, 1) or op.padding[0] or op.padding[2]:
+        return False
+    source, target = graph.tensor(layer.inputs[0]).shape, graph.tensor(layer.output).shape
+    return all((target[i] - 1) * op.stride[i] < source[i] for i in (0, 1))
 
 
 def divisor_count(graph: LayerGraph, layer: Layer) -> int:

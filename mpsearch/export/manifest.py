@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""manifest.json: what a bundle says about itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypedDict, cast
+
+from mpsearch.errors import ExportError
+
+MANIFEST_SCHEMA = 1
+
+
+class TensorEntry(TypedDict):
+    """One input, or the output.
+
+    `permutation` is that of the LayerGraph: memory axis i of an input is torch axis permutation[i]; torch axis i of the output is memory axis
+    permutation[i]. Both leave out the batch axis.
+    """
+
+    name: str
+    shape: list[int]
+    permutation: list[int]
+    scale: float
+    zero_point: int
+
+
+class LayerEntry(TypedDict):
+    """One layer."""
+
+    name: str
+    op: str
+    kernel: str
+    precision: str
+    flash_bytes: int
+    macs: int
+
+
+class Manifest(TypedDict):
+    """The whole file."""
+
+    schema: int
+    model_digest: str
+    flash_bytes: int
+    arena_bytes: int
+    arena_bound_bytes: int
+    macs: int
+    inputs: list[TensorEntry]
+    output: TensorEntry
+    layers: list[LayerEntry]
+    sources: list[str]
+    digests: dict[str, str]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return a bundle's manifest.
+
+    Raises:
+        ExportError: There is none, or it cannot be read.
+    """
+    path = folder / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ExportError(f"'{folder}' is not a bundle: it has no manifest.json.", "mpsearch export writes one.") from error
+    except (OSError, ValueError) as error:
+        raise ExportError(f"The manifest '{path}' cannot be read: {error}.", "export the bundle again.") from error
+    missing = set(Manifest.__annotations__) - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise ExportError(f"The manifest '{path}' lacks {', '.join(sorted(missing))}.", "export the bundle again.")
+    if content["schema"] != MANIFEST_SCHEMA:
+        raise ExportError(f"The manifest '{path}' has schema {content['schema']}, wanted {MANIFEST_SCHEMA}.", "export the bundle again.")
+    return cast(Manifest, content)
