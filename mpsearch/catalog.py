@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
 from mpsearch.records import Precision
 
+Record = TypeVar("Record", "SearchSpace", "HardwareModel")
 Kind = Literal["search_spaces", "hw_models"]
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -100,7 +101,8 @@ class ComputeRate:
     def __post_init__(self) -> None:
         """Check that weight bits are given exactly where there are weights."""
         if (self.operator == "elementwise") != (self.weight_bits is None):
-            raise ValueError(f"weight_bits is {self.weight_bits} for {self.operator}, wanted a number for operators with weights and none for elementwise")
+            wanted = "none" if self.operator == "elementwise" else "a number"
+            raise ValueError(f"weight_bits is {self.weight_bits} for {self.operator}, wanted {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,9 @@ class HardwareModel:
         for rate in self.compute:
             key = (rate.operator, rate.weight_bits, rate.activation_bits)
             if key in seen:
-                raise ValueError(f"compute gives two rates for {rate.operator} with weight_bits {rate.weight_bits} and activation_bits {rate.activation_bits}")
+                raise ValueError(
+                    f"compute gives two rates for {rate.operator}, weight_bits {rate.weight_bits}, activation_bits {rate.activation_bits}"
+                )
             seen.add(key)
         for content in ("weights", "activations"):
             homes = [memory.name for memory in self.memories if content in memory.holds]
@@ -212,7 +216,7 @@ def load_search_space(name_or_path: str | Path) -> SearchSpace:
     Raises:
         CatalogError: The name is unknown, or the file is missing or wrong.
     """
-    return _load("search_spaces", name_or_path, TypeAdapter(SearchSpace))
+    return _load("search_spaces", name_or_path, SearchSpace)
 
 
 def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
@@ -221,7 +225,7 @@ def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
     Raises:
         HardwareModelError: The name is unknown, or the file is missing or wrong.
     """
-    return _load("hw_models", name_or_path, TypeAdapter(HardwareModel))
+    return _load("hw_models", name_or_path, HardwareModel)
 
 
 def _locate(kind: Kind, name_or_path: str | Path) -> Path:
@@ -238,8 +242,8 @@ def _locate(kind: Kind, name_or_path: str | Path) -> Path:
     return shipped_folder(kind) / f"{text}.yaml"
 
 
-def _load(kind: Kind, name_or_path: str | Path, adapter: TypeAdapter[Any]) -> Any:
-    path, error = _locate(kind, name_or_path), _ERRORS[kind]
+def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
+    path, error, adapter = _locate(kind, name_or_path), _ERRORS[kind], TypeAdapter(record)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as cause:

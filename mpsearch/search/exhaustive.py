@@ -45,8 +45,10 @@ def solve_exhaustive(problem: SearchProblem, seed: int, *, solutions: int = 1, t
             break
         choice = np.array(combination, dtype=np.int64)
         if is_within(problem, choice):
-            entry = (-total_score(problem, choice), tuple(-index for index in combination))
-            (heapq.heappush if len(best) < solutions else heapq.heappushpop)(best, entry)
+            entry = (-total_score(problem, choice), tuple(-int(index) for index in combination))
+            heapq.heappush(best, entry)
+            if len(best) > solutions:
+                heapq.heappop(best)
     answers = tuple(make_solution(problem, [-index for index in negated]) for _, negated in sorted(best, reverse=True))
     if not answers:
         return SearchResult(status="infeasible" if complete else "failed", solutions=(), bound=floor, gap=math.inf, solver="exhaustive")

@@ -50,7 +50,7 @@ def _descend(
     finite_cost = np.where(offered, cost, 0.0) / np.maximum(np.abs(limit), np.finfo(np.float64).tiny)[:, None, None]
     room = capacity / np.maximum(np.abs(limit), np.finfo(np.float64).tiny)
     groups, untried = np.arange(len(score)), offered.copy()
-    choice = score.argmin(axis=1).astype(np.int64)
+    choice: npt.NDArray[np.int64] = score.argmin(axis=1).astype(np.int64)
     while time.monotonic() < deadline:
         used = finite_cost[:, groups, choice]
         excess = used.sum(axis=1) - room

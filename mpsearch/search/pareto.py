@@ -26,9 +26,5 @@ def pareto_front(points: npt.ArrayLike) -> npt.NDArray[np.int64]:
     matrix = np.asarray(points, dtype=np.float64)
     if matrix.ndim != 2 or np.isnan(matrix).any():
         raise RecordError(f"pareto_front: got an array of shape {matrix.shape}, wanted (points, objectives) without NaN.")
-    kept = [
-        index
-        for index, point in enumerate(matrix)
-        if not ((matrix <= point).all(axis=1) & (matrix < point).any(axis=1)).any()
-    ]
+    kept = [index for index, point in enumerate(matrix) if not ((matrix <= point).all(axis=1) & (matrix < point).any(axis=1)).any()]
     return np.array(kept, dtype=np.int64)

@@ -12,7 +12,7 @@ from mpsearch.errors import RecordError
 from mpsearch.records import Budget, CostTable, SearchProblem, SensitivityTable, Solution
 
 RELATIVE_TOLERANCE = 1e-9
-"""A cost may exceed its limit by this part of it: rounding of sums (4 bits everywhere is a mean of 4.000000000000001), less than one byte in a gigabyte."""
+"""A cost may exceed its limit by this part of it, the rounding of sums: 4 bits everywhere is a mean of 4.000000000000001. Bytes stay exact."""
 
 IntChoice = npt.NDArray[np.int64]
 
@@ -34,7 +34,10 @@ def build_problem(scores: SensitivityTable, costs: CostTable, budget: Budget) ->
     for name in ("model_digest", "groups", "precisions"):
         got, wanted = getattr(costs, name), getattr(scores, name)
         if got != wanted:
-            raise RecordError(f"The cost table and the scores differ in {name}: {_short(got)} and {_short(wanted)}.", "make both from the same model and search space.")
+            raise RecordError(
+                f"The cost table and the scores differ in {name}: {_short(got)} and {_short(wanted)}.",
+                "make both from the same model and search space.",
+            )
     metrics = tuple(costs.metric(limit.metric) for limit in budget.limits)
     offered = np.isfinite(scores.score)
     for metric in metrics:

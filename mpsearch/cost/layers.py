@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each layer of one config costs, for the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpsearch.catalog import HardwareModel
+from mpsearch.cost.latency import activation_bytes, layer_roofline
+from mpsearch.graph.liveness import live_bytes
+from mpsearch.quant.packed_size import constant_bytes, scratch_bytes
+from mpsearch.records import BitWidthConfig, LayerGraph, Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCost:
+    """What one layer of a config costs.
+
+    Attributes:
+        layer: Its name.
+        op: Its kind, e.g. "Conv2d".
+        precision: None for a layer without weights.
+        macs: Multiply-accumulates.
+        flash_bytes: Its constants.
+        ram_bytes: Live activations and scratch while it runs.
+        ops_per_byte: Arithmetic intensity: two ops a MAC, over its constants, inputs and output, each byte counted once.
+        cycles: On the target; None without one.
+        latency_s: On the target; None without one.
+        binding: The resource that takes longest: "compute", "weights", "activations", "none"; "" without a target.
+    """
+
+    layer: str
+    op: str
+    precision: Precision | None
+    macs: int
+    flash_bytes: int
+    ram_bytes: int
+    ops_per_byte: float
+    cycles: float | None = None
+    latency_s: float | None = None
+    binding: str = ""
+
+
+def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareModel | None = None) -> tuple[LayerCost, ...]:
+    """Return what each layer of a config costs, in execution order.
+
+    Args:
+        graph: The model.
+        config: A precision for every layer with weights.
+        hardware: The target; None for the costs that need none.
+
+    Raises:
+        RecordError: The config belongs to another model.
+        HardwareModelError: The target has no rate for a layer.
+    """
+    config.check_model(graph)
+    costs: list[LayerCost] = []
+    for layer, live in zip(graph.layers, live_bytes(graph), strict=True):
+        precision = config[layer.name] if layer.weight is not None else None
+        flash = constant_bytes(graph, layer, precision)
+        moved = flash + activation_bytes(graph, layer, precision)
+        roofline = layer_roofline(graph, layer, precision, hardware) if hardware else None
+        costs.append(
+            LayerCost(
+                layer=layer.name,
+                op=type(layer.op).__name__,
+                precision=precision,
+                macs=layer.macs,
+                flash_bytes=flash,
+                ram_bytes=live + scratch_bytes(graph, layer, precision),
+                ops_per_byte=2 * layer.macs / moved if moved else 0.0,
+                cycles=roofline.total if roofline else None,
+                latency_s=roofline.total / hardware.clock_hz.value if roofline and hardware else None,
+                binding=roofline.binding if roofline else "",
+            )
+        )
+    return tuple(costs)
