@@ -26,6 +26,7 @@ from mpsearch.records import ExportBundle, LayerGraph, QuantizedGraph
 Int8Array = npt.NDArray[np.int8]
 Vectors = Sequence[tuple[Sequence[Int8Array], Int8Array]]
 
+
 def write_bundle(quantized: QuantizedGraph, vectors: Vectors, folder: Path) -> ExportBundle:
     """Write a model as a folder of C.
 
@@ -169,7 +170,9 @@ def _write(files: dict[str, bytes], folder: Path) -> None:
         partial.chmod(0o755)
         partial.rename(folder)
     except OSError as error:
-        raise ExportError(f"The bundle '{folder}' cannot be written: {error.strerror or error}.", "check the folder's permissions and the free space.") from error
+        raise ExportError(
+            f"The bundle '{folder}' cannot be written: {error.strerror or error}.", "check the folder's permissions and the free space."
+        ) from error
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)

@@ -114,7 +114,9 @@ def _build_block(quantized: QuantizedGraph, layer: Layer, constants: LayerConsta
         Transpose: _transpose,
     }
     if isinstance(layer.op, Concat | Slice | Transpose | Pad | Reshape) and (constants.lowest > -128 or constants.highest < 127):
-        raise ExportError(f"Layer '{layer.name}': {type(layer.op).__name__} has no kernel with a fused activation.", "apply the activation as a layer of its own.")
+        raise ExportError(
+            f"Layer '{layer.name}': {type(layer.op).__name__} has no kernel with a fused activation.", "apply the activation as a layer of its own."
+        )
     if isinstance(layer.op, Reshape):
         return ConstantBlock(layer=layer.name)
     builder = builders.get(type(layer.op))
@@ -128,7 +130,8 @@ def _build_block(quantized: QuantizedGraph, layer: Layer, constants: LayerConsta
 
 def _conv2d(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) -> ConstantBlock:
     op = layer.op
-    assert isinstance(op, Conv2d) and constants.weight is not None
+    assert isinstance(op, Conv2d)
+    assert constants.weight is not None
     source, target = (quantized.graph.tensor(name).shape for name in (layer.inputs[0], layer.output))
     shape = (*source, *target, *constants.weight.shape[1:3], *op.stride, *op.dilation, op.padding[0], op.padding[2], op.groups)
     names = "input_h input_w input_c output_h output_w output_c kernel_h kernel_w stride_h stride_w dilation_h dilation_w pad_top pad_left groups"
@@ -156,7 +159,8 @@ def _ending(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) 
 
 def _channel_arrays(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) -> tuple[Field, ...]:
     """Return bias, multipliers, packed weights (unless another layer stores them) and shifts."""
-    assert constants.weight is not None and constants.bias is not None
+    assert constants.weight is not None
+    assert constants.bias is not None
     channels = constants.weight.shape[0]
     multiplier, right_shift = _spread(constants.requantize[0], channels)
     owner = weight_owner(quantized.graph, layer)
@@ -174,7 +178,8 @@ def _channel_arrays(quantized: QuantizedGraph, layer: Layer, constants: LayerCon
 
 def _folded_bias(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) -> tuple[int, ...]:
     """Fold the input's zero point into the bias, so that kernels multiply the stored integers; padding then feeds the zero point."""
-    assert constants.weight is not None and constants.bias is not None
+    assert constants.weight is not None
+    assert constants.bias is not None
     sums = constants.weight.astype(np.int64).reshape(constants.weight.shape[0], -1).sum(axis=1)
     bias = constants.bias.astype(np.int64) - _zero_points(quantized, layer)[0] * sums
     if bias.min() < _INT32.min or bias.max() > _INT32.max:
@@ -185,7 +190,9 @@ def _folded_bias(quantized: QuantizedGraph, layer: Layer, constants: LayerConsta
 def _check_shared(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants, owner: Layer) -> None:
     index = next(i for i, other in enumerate(quantized.graph.layers) if other.name == owner.name)
     stored = quantized.constants[index]
-    if stored.weight is None or stored.weight_bits != constants.weight_bits or not np.array_equal(stored.weight, constants.weight):
+    assert stored.weight is not None
+    assert constants.weight is not None
+    if stored.weight_bits != constants.weight_bits or not np.array_equal(stored.weight, constants.weight):
         raise ExportError(
             f"Layer '{layer.name}' shares the weights of '{owner.name}', but was given other integers.", "give both layers the same precision."
         )
@@ -230,9 +237,7 @@ def _mean(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) ->
         Field(designator="params.shape", kind="u4", values=shape),
         *_rescale(constants),
         *_numbers("u1", "reduced", (reduced,)),
-        *_numbers(
-            "i1", "input_zero_point output_zero_point lowest highest", (*_zero_points(quantized, layer), constants.lowest, constants.highest)
-        ),
+        *_numbers("i1", "input_zero_point output_zero_point lowest highest", (*_zero_points(quantized, layer), constants.lowest, constants.highest)),
         *_numbers("u1", "reserved", (0,)),
     )
     return ConstantBlock(layer=layer.name, params_type="mps_mean_params", params=params)
@@ -247,9 +252,7 @@ def _avg_pool2d(quantized: QuantizedGraph, layer: Layer, constants: LayerConstan
     params = (
         *_window(quantized.graph, layer),
         *_numbers("u2", "divisors", (divisors,)),
-        *_numbers(
-            "i1", "input_zero_point output_zero_point lowest highest", (*_zero_points(quantized, layer), constants.lowest, constants.highest)
-        ),
+        *_numbers("i1", "input_zero_point output_zero_point lowest highest", (*_zero_points(quantized, layer), constants.lowest, constants.highest)),
         *_numbers("u1", "left_shift", (rescale.left_shift,)),
         *_reserved(3),
     )
@@ -303,7 +306,8 @@ def _concat(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) 
     op = layer.op
     assert isinstance(op, Concat)
     strides = contiguous_strides(quantized.graph.tensor(layer.output).shape)
-    axis, at, params = op.axis % len(strides), 0, []
+    axis, at = op.axis % len(strides), 0
+    params: list[Field] = []
     for index, name in enumerate(layer.inputs):
         shape = quantized.graph.tensor(name).shape
         params.extend(_copy(layer, "", shape, contiguous_strides(shape), strides, (0, at * strides[axis]), index=index))
@@ -367,7 +371,9 @@ def _reserved(count: int) -> tuple[Field, ...]:
 def _rescale(constants: LayerConstants) -> tuple[Field, ...]:
     """Return the members of a single requantisation."""
     rescale = constants.requantize[0]
-    return _numbers("i4", "multiplier", (rescale.multiplier[0],)) + _numbers("u1", "right_shift left_shift", (rescale.right_shift[0], rescale.left_shift))
+    return _numbers("i4", "multiplier", (rescale.multiplier[0],)) + _numbers(
+        "u1", "right_shift left_shift", (rescale.right_shift[0], rescale.left_shift)
+    )
 
 
 def _spread(rescale: Requantize, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

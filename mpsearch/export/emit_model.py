@@ -85,8 +85,8 @@ def emit_source(program: Program) -> str:
     parts = [f'{_LICENSE}#include "model.h"\n', _emit_constants(program, names)]
     parts.append(f"static _Alignas(4) int8_t arena[{max(program.plan.arena_bytes, 1)}];\n")
     calls = []
-    for step, layer in enumerate(graph.layers):
-        if program.blocks[step].params_type:
+    for step, block in enumerate(program.blocks):
+        if block.params_type:
             parts.append(_emit_step(program, names, step))
             calls.append(f"  if ((status = run_{names[step]}()) != MPS_OK) return status;")
     inputs = "\n".join(f"    case {index}: return arena + {program.offset(name)};" for index, name in enumerate(graph.inputs))

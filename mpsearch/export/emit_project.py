@@ -31,7 +31,8 @@ def emit_cmake(sources: Sequence[str]) -> str:
         "# SPDX-License-Identifier: Apache-2.0\ncmake_minimum_required(VERSION 3.16)\nproject(mps_model C)\n\nset(CMAKE_C_STANDARD 11)\n"
         f"add_library(mps_model STATIC {' '.join(sources)})\n"
         "target_include_directories(mps_model PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})\n\n"
-        "enable_testing()\nadd_executable(selftest selftest.c)\ntarget_link_libraries(selftest PRIVATE mps_model)\nadd_test(NAME selftest COMMAND selftest)\n"
+        "enable_testing()\nadd_executable(selftest selftest.c)\ntarget_link_libraries(selftest PRIVATE mps_model)\n"
+        "add_test(NAME selftest COMMAND selftest)\n"
     )
 
 
@@ -43,7 +44,7 @@ def emit_vectors(vectors: Sequence[tuple[tuple[Int8Array, ...], Int8Array]]) -> 
     for name, rows in (("vector_inputs", inputs), ("vector_outputs", outputs)):
         length = rows[0].size if rows else 1
         lines.append(f"static const int8_t {name}[{max(len(rows), 1)}][{length}] = {{")
-        lines += ["  {\n" + _numbers(row) + "},"for row in rows] or ["  {0},"]
+        lines += ["  {\n" + _numbers(row) + "}," for row in rows] or ["  {0},"]
         lines.append("};\n")
     return "\n".join(lines) + "#endif\n"
 

@@ -105,7 +105,10 @@ def _compile(folder: Path, sources: Sequence[str], main: Path, program: Path, sa
     except OSError as error:
         raise ExportError(f"The C compiler {command[0]} cannot be started: {error}. The bundle '{folder}' was kept.") from error
     if done.returncode != 0:
-        raise ExportError(f"The bundle '{folder}' does not compile with {command[0]}:\n{done.stderr[-2000:]}", "the bundle was kept; try another compiler through CC.")
+        raise ExportError(
+            f"The bundle '{folder}' does not compile with {command[0]}:\n{done.stderr[-2000:]}",
+            "the bundle was kept; try another compiler through CC.",
+        )
     return program
 
 

@@ -72,9 +72,7 @@ def plan_memory(graph: LayerGraph, config: BitWidthConfig) -> MemoryPlan:
         Buffer(name=", ".join(item.tensors), size_bytes=item.size_bytes, first_step=item.first_step, last_step=item.last_step) for item in storages
     ]
     owners = [step for step, size in enumerate(scratch) if size]
-    buffers += [
-        Buffer(name=f"scratch of {graph.layers[step].name}", size_bytes=scratch[step], first_step=step, last_step=step) for step in owners
-    ]
+    buffers += [Buffer(name=f"scratch of {graph.layers[step].name}", size_bytes=scratch[step], first_step=step, last_step=step) for step in owners]
     bound = max((live + extra for live, extra in zip(live_bytes(graph), scratch, strict=True)), default=0)
     offsets = place_buffers(buffers, bound)
     scratch_offset = dict(zip(owners, offsets[len(storages) :], strict=True))
@@ -123,7 +121,9 @@ def _place_in_order(buffers: Sequence[Buffer], order: Sequence[int]) -> list[int
 
 
 def _lowest_gap(buffers: Sequence[Buffer], offsets: Sequence[int | None], index: int) -> int:
-    taken = sorted((start, start + buffers[i].size_bytes) for i, start in enumerate(offsets) if start is not None and buffers[i].meets(buffers[index]))
+    taken = sorted(
+        (start, start + buffers[i].size_bytes) for i, start in enumerate(offsets) if start is not None and buffers[i].meets(buffers[index])
+    )
     at = 0
     for start, end in taken:
         if start - at >= buffers[index].size_bytes:

@@ -26,17 +26,17 @@ def collapse_broadcast(layer: str, shape: Sequence[int], operands: Sequence[Sequ
     patterns = [tuple(operand[axis] == 1 for operand in operands) for axis in range(len(shape))]
     sizes, kept = _join(shape, patterns)
     none = (False,) * len(operands)
-    sizes, kept = _fill(layer, sizes, kept, none)
+    filled, kept = _fill(layer, sizes, kept, none)
     masks = tuple(sum(1 << axis for axis, pattern in enumerate(kept) if pattern[i]) for i in range(len(operands)))
-    return sizes, masks
+    return filled, masks
 
 
 def collapse_mean(layer: str, shape: Sequence[int], axes: Sequence[int]) -> tuple[tuple[int, ...], int]:
     """Join the axes of a mean; returns the input's shape and a mask of the averaged axes."""
     averaged = {axis % len(shape) for axis in axes}
     sizes, kept = _join(shape, [(axis in averaged,) for axis in range(len(shape))])
-    sizes, kept = _fill(layer, sizes, kept, (False,))
-    return sizes, sum(1 << axis for axis, pattern in enumerate(kept) if pattern[0])
+    filled, kept = _fill(layer, sizes, kept, (False,))
+    return filled, sum(1 << axis for axis, pattern in enumerate(kept) if pattern[0])
 
 
 def collapse_copy(
@@ -72,9 +72,7 @@ def _join(shape: Sequence[int], patterns: Sequence[tuple[bool, ...]]) -> tuple[l
     return sizes, kept
 
 
-def _fill(
-    layer: str, sizes: list[int], kept: list[tuple[bool, ...]], none: tuple[bool, ...]
-) -> tuple[tuple[int, ...], list[tuple[bool, ...]]]:
+def _fill(layer: str, sizes: list[int], kept: list[tuple[bool, ...]], none: tuple[bool, ...]) -> tuple[tuple[int, ...], list[tuple[bool, ...]]]:
     """Put axes of length 1 in front until the rank is that of the kernels."""
     if len(sizes) > RANK:
         raise _too_many(layer, len(sizes), RANK)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from mpsearch.errors import QuantizationError
 from mpsearch.records import Layer
 
+Bytes = npt.NDArray[np.uint8]
+
 PLANES: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,)}
 """Widths of the planes of each weight bit-width, low bits first."""
 
@@ -26,7 +28,7 @@ def row_bytes(values: int, bits: int) -> int:
     return sum((values * plane + 7) // 8 for plane in _planes(bits))
 
 
-def pack(weight: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
+def pack(weight: npt.NDArray[np.int8], bits: int) -> Bytes:
     """Pack rows of weights.
 
     Args:
@@ -46,15 +48,15 @@ def pack(weight: npt.NDArray[np.int8], bits: int) -> npt.NDArray[np.uint8]:
         raise QuantizationError(f"Bit packing: weights span [{values.min()}, {values.max()}], but {bits} bits hold [{-half}, {half - 1}].")
     if bits == 8:
         return values.astype(np.int8).view(np.uint8)
-    rest = (values + half).astype(np.uint8)
+    rest: Bytes = (values + half).astype(np.uint8)
     packed = []
     for plane in planes:
-        packed.append(_pack_plane(rest & ((1 << plane) - 1), plane))
-        rest = rest >> plane
+        packed.append(_pack_plane(rest & np.uint8((1 << plane) - 1), plane))
+        rest = rest >> np.uint8(plane)
     return np.concatenate(packed, axis=1)
 
 
-def unpack(packed: npt.NDArray[np.uint8], bits: int, values: int) -> npt.NDArray[np.int8]:
+def unpack(packed: Bytes, bits: int, values: int) -> npt.NDArray[np.int8]:
     """Undo `pack`.
 
     Args:
@@ -70,7 +72,9 @@ def unpack(packed: npt.NDArray[np.uint8], bits: int, values: int) -> npt.NDArray
     """
     wanted = row_bytes(values, bits)
     if packed.ndim != 2 or packed.shape[1] != wanted:
-        raise QuantizationError(f"Bit unpacking: got an array of shape {packed.shape}, wanted rows of {wanted} bytes ({values} values of {bits} bits).")
+        raise QuantizationError(
+            f"Bit unpacking: got an array of shape {packed.shape}, wanted rows of {wanted} bytes ({values} values of {bits} bits)."
+        )
     if bits == 8:
         return packed.view(np.int8).copy()
     result = np.zeros((packed.shape[0], values), dtype=np.int16)
@@ -99,14 +103,16 @@ def _planes(bits: int) -> tuple[int, ...]:
     return PLANES[bits]
 
 
-def _pack_plane(values: npt.NDArray[np.uint8], plane: int) -> npt.NDArray[np.uint8]:
+def _pack_plane(values: Bytes, plane: int) -> Bytes:
     per_byte = 8 // plane
     padded = np.pad(values, ((0, 0), (0, -values.shape[1] % per_byte))).reshape(values.shape[0], -1, per_byte)
     shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(plane)
-    return np.bitwise_or.reduce(padded << shifts, axis=2).astype(np.uint8)
+    merged: Bytes = np.bitwise_or.reduce(padded << shifts, axis=2)
+    return merged
 
 
-def _unpack_plane(packed: npt.NDArray[np.uint8], plane: int, values: int) -> npt.NDArray[np.uint8]:
+def _unpack_plane(packed: Bytes, plane: int, values: int) -> Bytes:
     shifts = np.arange(8 // plane, dtype=np.uint8) * np.uint8(plane)
-    fields = (packed[:, :, None] >> shifts) & np.uint8((1 << plane) - 1)
-    return fields.reshape(packed.shape[0], -1)[:, :values]
+    fields: Bytes = (packed[:, :, None] >> shifts) & np.uint8((1 << plane) - 1)
+    plain: Bytes = fields.reshape(packed.shape[0], -1)[:, :values]
+    return plain

@@ -11,7 +11,24 @@ import math
 
 from mpsearch.errors import QuantizationError
 from mpsearch.quant.bitpack import row_bytes
-from mpsearch.records import Add, AvgPool2d, Concat, Conv2d, Layer, LayerGraph, Linear, MaxPool2d, Mean, Mul, Pad, Precision, Reshape, Slice, Transpose, Unary
+from mpsearch.records import (
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Layer,
+    LayerGraph,
+    Linear,
+    MaxPool2d,
+    Mean,
+    Mul,
+    Pad,
+    Precision,
+    Reshape,
+    Slice,
+    Transpose,
+    Unary,
+)
 
 PACKED_WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
 """Weight bit-widths that the kernel library unpacks."""

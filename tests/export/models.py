@@ -62,9 +62,7 @@ class GraphMaker:
         op = Conv2d(**options)  # type: ignore[arg-type]
         height, width, channels = self.shape(source)
         shape = (outputs, *kernel, channels // op.groups)
-        size = [
-            ((height, width)[i] + sum(op.padding[2 * i : 2 * i + 2]) - op.dilation[i] * (kernel[i] - 1) - 1) // op.stride[i] + 1 for i in (0, 1)
-        ]
+        size = [((height, width)[i] + sum(op.padding[2 * i : 2 * i + 2]) - op.dilation[i] * (kernel[i] - 1) - 1) // op.stride[i] + 1 for i in (0, 1)]
         return self._weighted(op, source, shape, (*size, outputs), bits, key)
 
     def linear(self, source: str, outputs: int, bits: int = 8, key: str = "") -> str:
@@ -172,7 +170,9 @@ class GraphMaker:
             **self._limits(),
         )
 
-    def _layer(self, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], weight_floats: object = None, key: str = "", **constants: object) -> str:
+    def _layer(
+        self, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], weight_floats: object = None, key: str = "", **constants: object
+    ) -> str:
         name = f"layer{len(self.layers)}"
         output = self._tensor(shape)
         bias = None if weight_floats is None else constants["bias"]

@@ -83,7 +83,9 @@ def _run(layer: Layer, constants: LayerConstants, x: list[Integers], zeros: list
             return x[0].reshape(shape)
 
 
-def _pad_image(image: Integers, padding: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], shape: tuple[int, ...], value: int) -> Integers:
+def _pad_image(
+    image: Integers, padding: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], shape: tuple[int, ...], value: int
+) -> Integers:
     """Pad as asked, and further where windows hang over."""
     extra = [max(0, (shape[i] - 1) * stride[i] + kernel[i] - image.shape[i] - padding[2 * i] - padding[2 * i + 1]) for i in (0, 1)]
     return np.pad(image, ((padding[0], padding[1] + extra[0]), (padding[2], padding[3] + extra[1]), (0, 0)), constant_values=value)
