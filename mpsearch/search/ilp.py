@@ -184,7 +184,7 @@ def _weighted(variables: list[dict[int, pulp.LpVariable]], weights: npt.NDArray[
 
 
 def _minimise_largest(program: _Program, problem: SearchProblem, flexible: Sequence[int], options: npt.NDArray[np.bool_]) -> None:
-    largest = pulp.LpVariable("largest")
+    largest = pulp.LpVariable("largest", lowBound=0)
     program.problem.setObjective(largest + 0)
     groups = np.arange(len(options))
     for index in flexible:
