@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-NATIVE := CMakeLists.txt $(wildcard mpsearch/kernels/src/*.c mpsearch/kernels/include/*/*.h mpsearch/kernels/include/*.h)
+NATIVE := CMakeLists.txt $(shell find mpsearch/kernels -type f 2>/dev/null)
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
