@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run on a terminal: one table per layer, one of the budget, one against float and uniform precisions."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from mpsearch.report.data import LayerRow, LimitRow, ReportData
+from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_error, show_quantity, show_score
+
+
+def layer_table(data: ReportData) -> Table:
+    """Return one row per layer that holds constants or computes: precision, score, bytes, MACs and, with a target, cycles."""
+    table = Table(title=f"{data.workload}: precision of every layer", title_justify="left", show_footer=True)
+    rows = [row for row in data.layers if row.weight_bits or row.flash_bytes or row.macs]
+    table.add_column("layer", footer="total", overflow="fold")
+    table.add_column("op")
+    table.add_column("precision", justify="right")
+    table.add_column("score", justify="right", footer=show_score(sum(row.score for row in rows if row.score is not None)))
+    table.add_column("bytes", justify="right", footer=show_bytes(sum(row.flash_bytes for row in rows)))
+    table.add_column("MACs", justify="right", footer=show_count(sum(row.macs for row in rows)))
+    if data.has_cycles:
+        table.add_column("cycles", justify="right", footer=show_count(sum(row.cycles or 0 for row in rows)))
+        table.add_column("bound by")
+    for row in rows:
+        table.add_row(*_layer_cells(row, data.has_cycles))
+    return table
+
+
+def limit_table(data: ReportData) -> Table:
+    """Return budget and achieved value of every metric."""
+    table = Table(title="Budget", title_justify="left")
+    table.add_column("metric")
+    for name in ("budget", "achieved", "used"):
+        table.add_column(name, justify="right")
+    for row in data.limits:
+        cells = (row.metric, show_quantity(row.budget, row.unit), show_quantity(row.achieved, row.unit), show_used(row))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def summary_table(data: ReportData) -> Table:
+    """Return the chosen configuration beside float and the uniform precisions."""
+    table = Table(title=f"{data.metric} of the integer model", title_justify="left")
+    table.add_column("model")
+    table.add_column("error", justify="right")
+    table.add_column("bytes", justify="right")
+    table.add_column("")
+    for variant in data.variants:
+        style = "bold" if variant.name == "chosen" else ""
+        cells = (variant.name, show_error(variant.error, data.error_unit), show_bytes(variant.flash_bytes), variant.note)
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    return table
+
+
+def show_used(row: LimitRow) -> str:
+    """Return the used share of a budget, or a dash where there is no limit."""
+    return f"{row.achieved / row.budget:.1%}" if row.budget else MISSING
+
+
+def _layer_cells(row: LayerRow, with_cycles: bool) -> list[Text]:
+    cells = [row.name, row.op, row.precision or MISSING, show_score(row.score), show_bytes(row.flash_bytes), show_count(row.macs)]
+    if with_cycles:
+        cells += [show_count(row.cycles), row.binding]
+    return [Text(cell) for cell in cells]

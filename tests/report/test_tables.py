@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The terminal shows the same run: every layer with its total, the budget, and the comparison."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from mpsearch.report.quantities import show_bytes, show_count, show_error, show_gap, show_quantity, show_score
+from mpsearch.report.tables import layer_table, limit_table, summary_table
+from tests.report.sample import HOSTILE, sample_report
+
+
+def render(table: Table, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_layer_table_lists_layers_with_constants_or_work_and_adds_up() -> None:
+    lines = render(layer_table(sample_report())).splitlines()
+    rows = [line for line in lines if "blocks." in line]
+    assert len(rows) == 6
+    assert [cell.strip() for cell in rows[1].strip("│ ").split("│")] == [
+        "blocks.1.conv1",
+        "conv2d",
+        "w3a8",
+        "0.25",
+        "2,000",
+        "100 k",
+        "240 k",
+        "compute",
+    ]
+    total = next(line for line in lines if "total" in line)
+    assert "21,000" in total
+    assert "1.05 M" in total
+    assert "2.52 M" in total
+    assert "flatten" not in "".join(lines)
+
+
+def test_without_a_target_the_layer_table_has_no_cycles() -> None:
+    assert "cycles" not in render(layer_table(sample_report(with_target=False)))
+
+
+def test_the_limit_table_shows_budget_achieved_and_share() -> None:
+    text = render(limit_table(sample_report()))
+    assert [cell.strip() for cell in next(line for line in text.splitlines() if "flash" in line).strip("│ ").split("│")] == [
+        "flash",
+        "2 MB",
+        "1.998 MB",
+        "99.9%",
+    ]
+    assert "–" in next(line for line in text.splitlines() if "ram" in line)
+
+
+def test_the_summary_compares_float_uniform_and_chosen() -> None:
+    lines = render(summary_table(sample_report())).splitlines()
+    assert [line for line in lines if "float" in line and "8,573,000" in line and "0.67 %" in line]
+    assert [line for line in lines if "chosen" in line and "1,998,336" in line and "0.83 %" in line]
+
+
+def test_markup_in_names_is_shown_not_obeyed() -> None:
+    import dataclasses
+
+    data = sample_report()
+    data = dataclasses.replace(data, layers=(dataclasses.replace(data.layers[0], name=HOSTILE),))
+    assert HOSTILE in render(layer_table(data))
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [
+        (show_quantity(1_998_336, "byte"), "1.998 MB"),
+        (show_quantity(999.9996e3, "byte"), "1 MB"),
+        (show_quantity(512, "byte"), "512 B"),
+        (show_quantity(0, "byte"), "0 B"),
+        (show_quantity(0.0123, "s"), "12.3 ms"),
+        (show_quantity(2e-6, "J"), "2 µJ"),
+        (show_quantity(1e10, "op"), "10 Gop"),
+        (show_quantity(3.5, "bit"), "3.5 bit"),
+        (show_quantity(None, "byte"), "–"),
+        (show_quantity(float("nan"), "s"), "–"),
+        (show_count(2_359_296), "2.359 M"),
+        (show_count(None), "–"),
+        (show_bytes(1_998_336), "1,998,336"),
+        (show_bytes(None), "–"),
+        (show_score(0.012345), "0.0123"),
+        (show_score(float("nan")), "–"),
+        (show_error(0.8333, "%"), "0.83 %"),
+        (show_error(2.1294, "bit"), "2.129 bit"),
+        (show_error(None, "%"), "–"),
+        (show_gap(0.0), "0.000%"),
+        (show_gap(float("inf")), "–"),
+    ],
+)
+def test_numbers_read_as_people_write_them(shown: str, wanted: str) -> None:
+    assert shown == wanted
