@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offsets of every activation and of kernel scratch in one arena.
 
-Placing buffers with lifetimes is bin packing over time. Several greedy orders are tried first; if none reaches the lower bound (the fullest step), a
-branch and bound over the order of placement goes on until it does or its allowance of nodes is spent.
+Placing buffers with lifetimes is bin packing over time. A plan is an order: each buffer goes into the lowest gap that those before it leave. Several
+orders are tried; if none reaches the lower bound (the fullest step), the best ones are improved by moving buffers that end too high to the front.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 from mpsearch.graph.liveness import assign_storages, live_bytes
 from mpsearch.quant.packed_size import scratch_bytes
 from mpsearch.records import BitWidthConfig, LayerGraph
 
-_SEARCH_NODES = 20_000
+_ROUNDS = 2_000
+_STALE_ROUNDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +96,20 @@ def place_buffers(buffers: Sequence[Buffer], bound_bytes: int) -> tuple[int, ...
         bound_bytes: The search stops when the arena is this small.
     """
     indices = range(len(buffers))
+    neighbours = [[j for j in indices if j != i and buffers[i].meets(buffers[j])] for i in indices]
+    crowd = [sum(buffers[j].size_bytes for j in neighbours[i]) for i in indices]
     orders = [
         sorted(indices, key=lambda i: (-buffers[i].size_bytes, buffers[i].first_step)),
         sorted(indices, key=lambda i: (-(buffers[i].last_step - buffers[i].first_step), -buffers[i].size_bytes)),
         sorted(indices, key=lambda i: (buffers[i].first_step, -buffers[i].last_step)),
         sorted(indices, key=lambda i: (-buffers[i].last_step, buffers[i].first_step)),
         sorted(indices, key=lambda i: (-buffers[i].size_bytes * (1 + buffers[i].last_step - buffers[i].first_step), i)),
+        sorted(indices, key=lambda i: (-buffers[i].size_bytes - crowd[i], i)),
     ]
-    plans = [_place_in_order(buffers, order) for order in orders]
+    plans = [_place_in_order(buffers, neighbours, order) for order in orders]
     best = min(plans, key=lambda offsets: _height(buffers, offsets))
     if _height(buffers, best) > bound_bytes:
-        best = _search(buffers, bound_bytes, best)
+        best = _improve(buffers, neighbours, orders, bound_bytes, best)
     return tuple(best)
 
 
@@ -112,52 +117,46 @@ def _height(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
     return max((offset + buffer.size_bytes for offset, buffer in zip(offsets, buffers, strict=True)), default=0)
 
 
-def _place_in_order(buffers: Sequence[Buffer], order: Sequence[int]) -> list[int]:
+def _place_in_order(buffers: Sequence[Buffer], neighbours: Sequence[Sequence[int]], order: Sequence[int]) -> list[int]:
     """Put each buffer into the lowest gap that the buffers before it leave."""
-    offsets: list[int | None] = [None] * len(buffers)
+    offsets = [-1] * len(buffers)
     for index in order:
-        offsets[index] = _lowest_gap(buffers, offsets, index)
-    return [offset or 0 for offset in offsets]
-
-
-def _lowest_gap(buffers: Sequence[Buffer], offsets: Sequence[int | None], index: int) -> int:
-    taken = sorted(
-        (start, start + buffers[i].size_bytes) for i, start in enumerate(offsets) if start is not None and buffers[i].meets(buffers[index])
-    )
-    at = 0
-    for start, end in taken:
-        if start - at >= buffers[index].size_bytes:
-            break
-        at = max(at, end)
-    return at
-
-
-def _search(buffers: Sequence[Buffer], bound_bytes: int, incumbent: Sequence[int]) -> list[int]:
-    """Depth-first over orders of placement: any plan can be reached by placing its buffers from the bottom up, each in the lowest gap."""
-    best, height, nodes = list(incumbent), _height(buffers, incumbent), 0
-    offsets: list[int | None] = [None] * len(buffers)
-    stack: list[tuple[int, int | None]] = []
-
-    def open_moves() -> list[tuple[int, int]]:
-        moves = [(_lowest_gap(buffers, offsets, i), i) for i in range(len(buffers)) if offsets[i] is None]
-        fitting = [move for move in moves if move[0] + buffers[move[1]].size_bytes < height]
-        return sorted(fitting, key=lambda move: (move[0], -buffers[move[1]].size_bytes)) if len(fitting) == len(moves) else []
-
-    frontier = [open_moves()]
-    while frontier and nodes < _SEARCH_NODES and height > bound_bytes:
-        nodes += 1
-        if not frontier[-1]:
-            frontier.pop()
-            if stack:
-                offsets[stack.pop()[0]] = None
-            continue
-        at, index = frontier[-1].pop(0)
-        if at + buffers[index].size_bytes >= height:
-            continue
+        taken = sorted((offsets[i], offsets[i] + buffers[i].size_bytes) for i in neighbours[index] if offsets[i] >= 0)
+        at = 0
+        for start, end in taken:
+            if start - at >= buffers[index].size_bytes:
+                break
+            at = max(at, end)
         offsets[index] = at
-        stack.append((index, at))
-        if None not in offsets:
-            best = [offset or 0 for offset in offsets]
-            height = _height(buffers, best)
-        frontier.append(open_moves())
+    return offsets
+
+
+def _improve(
+    buffers: Sequence[Buffer], neighbours: Sequence[Sequence[int]], orders: Sequence[list[int]], bound_bytes: int, incumbent: list[int]
+) -> list[int]:
+    """Move a buffer that ends too high, or one that it meets, towards the front of the order, and keep what does not make the plan higher."""
+    random = Random(0)
+    best, height = incumbent, _height(buffers, incumbent)
+    order, current, stale = list(orders[0]), _height(buffers, _place_in_order(buffers, neighbours, orders[0])), 0
+    for _ in range(_ROUNDS):
+        offsets = _place_in_order(buffers, neighbours, order)
+        high = [i for i, offset in enumerate(offsets) if offset + buffers[i].size_bytes > bound_bytes]
+        moved = random.choice(high)
+        if neighbours[moved] and random.random() < 0.5:
+            moved = random.choice(neighbours[moved])
+        place = order.index(moved)
+        trial = [*order[:place], *order[place + 1 :]]
+        trial.insert(random.randint(0, place), moved)
+        offsets = _place_in_order(buffers, neighbours, trial)
+        found = _height(buffers, offsets)
+        if found < height:
+            best, height = offsets, found
+        if height <= bound_bytes:
+            break
+        stale = 0 if found < current else stale + 1
+        if found <= current:
+            order, current = trial, found
+        elif stale > _STALE_ROUNDS:
+            order, stale = list(random.choice(orders)), 0
+            current = _height(buffers, _place_in_order(buffers, neighbours, order))
     return best

@@ -105,7 +105,8 @@ def _planes(bits: int) -> tuple[int, ...]:
 
 def _pack_plane(values: Bytes, plane: int) -> Bytes:
     per_byte = 8 // plane
-    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % per_byte))).reshape(values.shape[0], -1, per_byte)
+    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % per_byte)))
+    padded = padded.reshape(values.shape[0], padded.shape[1] // per_byte, per_byte)
     shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(plane)
     merged: Bytes = np.bitwise_or.reduce(padded << shifts, axis=2)
     return merged
@@ -114,5 +115,5 @@ def _pack_plane(values: Bytes, plane: int) -> Bytes:
 def _unpack_plane(packed: Bytes, plane: int, values: int) -> Bytes:
     shifts = np.arange(8 // plane, dtype=np.uint8) * np.uint8(plane)
     fields: Bytes = (packed[:, :, None] >> shifts) & np.uint8((1 << plane) - 1)
-    plain: Bytes = fields.reshape(packed.shape[0], -1)[:, :values]
+    plain: Bytes = fields.reshape(packed.shape[0], packed.shape[1] * (8 // plane))[:, :values]
     return plain
