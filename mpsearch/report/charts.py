@@ -13,6 +13,8 @@ from mpsearch.report.quantities import show_quantity
 
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
+NAME_ROOM = 24
+"""More height under the bars of layers, for their slanted names."""
 _DRAWN_FIRST = ("predicted", "evaluated", "uniform", "chosen")
 _RADIUS = {"predicted": 2.5, "evaluated": 4.5, "uniform": 4.5, "chosen": 7.0}
 
@@ -36,7 +38,7 @@ class Axis:
         """Return about five round values within the axis."""
         if self.logarithmic:
             decades = range(math.floor(math.log10(self.lowest)), math.ceil(math.log10(self.highest)) + 1)
-            marks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
+            marks = [factor * 10.0**decade for decade in decades for factor in ((1, 2, 5) if len(decades) <= 4 else (1,))]
         else:
             step = round_step((self.highest - self.lowest) / 5)
             marks = [index * step for index in range(math.ceil(self.lowest / step - 1e-9), math.floor(self.highest / step + 1e-9) + 1)]
@@ -106,7 +108,7 @@ def bits_chart(layers: Sequence[LayerRow]) -> str:
         )
         if width > 12:
             bars.append(f'<text class="value" x="{x + width / 2:.1f}" y="{y - 3:.1f}" text-anchor="middle">{row.weight_bits}</text>')
-    return _svg(HEIGHT, "bits of every layer", _grid(up, lambda bits: f"{bits:.0f}", "weight bits") + "".join(bars) + _layer_names(rows))
+    return _svg(HEIGHT + NAME_ROOM, "bits of every layer", _grid(up, lambda bits: f"{bits:.0f}", "weight bits") + "".join(bars) + _layer_names(rows))
 
 
 def cost_chart(layers: Sequence[LayerRow]) -> str:
