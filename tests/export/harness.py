@@ -27,7 +27,19 @@ def build_kernels(folder: Path, compiler: str, sanitize: bool = True) -> ctypes.
     flags = ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if sanitize else []
     sources = [str(path) for part in ("src", "ref") for path in sorted((KERNELS / part).glob("*.c"))]
     target = folder / f"kernels_{compiler}.so"
-    command = [compiler, *WARNINGS, "-Wpedantic", "-O1", "-shared", "-fPIC", *flags, f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'ref'}", "-o", str(target)]
+    command = [
+        compiler,
+        *WARNINGS,
+        "-Wpedantic",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        *flags,
+        f"-I{KERNELS / 'include'}",
+        f"-I{KERNELS / 'ref'}",
+        "-o",
+        str(target),
+    ]
     subprocess.run([*command, *sources], check=True)
     return ctypes.CDLL(str(target))
 
@@ -91,4 +103,3 @@ def _check_scratch(library: ctypes.CDLL, name: str, params: int, counted: int) -
     function.restype = ctypes.c_size_t
     asked = function(ctypes.c_void_p(params))
     assert counted == -(-asked // 4) * 4, f"{name} asks for {asked} bytes of scratch, {counted} were counted"
-

@@ -63,9 +63,7 @@ def test_depthwise_convolution_equals_the_reference(kernels: ctypes.CDLL, data: 
 
 
 @given(seed=SEEDS, extreme=st.booleans(), bits=BITS, rows=st.integers(1, 9), inputs=st.integers(1, 70), outputs=st.integers(1, 9))
-def test_dense_layer_equals_the_reference(
-    kernels: ctypes.CDLL, seed: int, extreme: bool, bits: int, rows: int, inputs: int, outputs: int
-) -> None:
+def test_dense_layer_equals_the_reference(kernels: ctypes.CDLL, seed: int, extreme: bool, bits: int, rows: int, inputs: int, outputs: int) -> None:
     maker = GraphMaker(seed, extreme)
     assert_same(kernels, maker, maker.finish(maker.linear(maker.input(rows, inputs), outputs, bits)))
 
@@ -98,9 +96,7 @@ def test_mean_equals_the_reference(kernels: ctypes.CDLL, seed: int, extreme: boo
 
 
 @given(data=st.data(), seed=SEEDS, extreme=st.booleans(), average=st.booleans(), whole=st.booleans())
-def test_pooling_equals_the_reference(
-    kernels: ctypes.CDLL, data: st.DataObject, seed: int, extreme: bool, average: bool, whole: bool
-) -> None:
+def test_pooling_equals_the_reference(kernels: ctypes.CDLL, data: st.DataObject, seed: int, extreme: bool, average: bool, whole: bool) -> None:
     maker = GraphMaker(seed, extreme)
     kernel = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     padding = tuple(data.draw(st.integers(0, (kernel[i // 2]) // 2)) for i in range(4))

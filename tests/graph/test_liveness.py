@@ -55,7 +55,9 @@ def test_an_operand_whose_alias_is_broadcast_is_not_overwritten() -> None:
 
 
 def test_a_reshape_is_an_alias_and_keeps_its_source_alive() -> None:
-    graph = make_graph({"x": (4, 4, 1), "r": (16, 1, 1), "a": (16, 1, 1), "y": (16, 1, 1)}, [(Reshape(), "x", "r"), (POOL, "r", "a"), (RELU, "a", "y")])
+    graph = make_graph(
+        {"x": (4, 4, 1), "r": (16, 1, 1), "a": (16, 1, 1), "y": (16, 1, 1)}, [(Reshape(), "x", "r"), (POOL, "r", "a"), (RELU, "a", "y")]
+    )
     assert live_bytes(graph) == (16, 32, 16)
 
 

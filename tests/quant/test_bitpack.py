@@ -64,7 +64,9 @@ def test_rows_are_channels_except_for_depthwise_where_they_are_taps() -> None:
     weight = np.arange(18).reshape(2, 3, 3, 1)
 
     def layer(groups: int) -> Layer:
-        return Layer(name="conv", op=Conv2d(groups=groups), inputs=("x",), output="y", weight=weight.astype(np.float32), bias=np.zeros(2, dtype=np.float32))
+        return Layer(
+            name="conv", op=Conv2d(groups=groups), inputs=("x",), output="y", weight=weight.astype(np.float32), bias=np.zeros(2, dtype=np.float32)
+        )
 
     assert weight_rows(layer(1), weight.astype(np.int8))[1].tolist() == [9, 10, 11, 12, 13, 14, 15, 16, 17]
     assert weight_rows(layer(2), weight.astype(np.int8))[1].tolist() == [1, 10]

@@ -92,7 +92,9 @@ def test_scratch_holds_eight_gathered_pixels_and_two_unpacked_rows() -> None:
     assert scratch_bytes(pointwise, pointwise.layers[0], Precision(weight_bits=8)) == 0
 
 
-@pytest.mark.parametrize("precision", [Precision(weight_bits=9), Precision(weight_bits=4, activation_bits=4), Precision(weight_bits=4, group_size=32), None])
+@pytest.mark.parametrize(
+    "precision", [Precision(weight_bits=9), Precision(weight_bits=4, activation_bits=4), Precision(weight_bits=4, group_size=32), None]
+)
 def test_precisions_without_a_kernel_are_refused(precision: Precision | None) -> None:
     layer = CONV.layers[0]
     assert not kernel_supports(layer, precision)
