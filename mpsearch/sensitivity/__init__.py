@@ -15,6 +15,4 @@ PROXIES: dict[str, Proxy] = {
 }
 """Name -> proxy."""
 
-DEFAULT_PROXY = "output_kl"
-
-__all__ = ["DEFAULT_PROXY", "PROXIES", "Probe", "Proxy"]
+__all__ = ["PROXIES", "Probe", "Proxy"]

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one short function a command. Heavy libraries are imported inside the commands that need them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpsearch import __version__
+from mpsearch.errors import BudgetError, MpsearchError, RecordError
+from mpsearch.runs.request import RunRequest
+from mpsearch.workloads import DEFAULT_WORKLOAD, WORKLOADS
+
+if TYPE_CHECKING:
+    from mpsearch.pipeline import Pipeline
+
+EXIT_INTERRUPTED = 130
+
+STAGES = {
+    "capture": ("graph", "trace the model into folded, fused layers"),
+    "calibrate": ("stats", "gather activation ranges"),
+    "score": ("scores", "score every layer at every precision"),
+    "cost": ("costs", "cost every layer at every precision"),
+    "search": ("search", "choose precisions within the budget, and write config.yaml"),
+}
+"""Command -> (record it writes, help)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 bad input, 3 infeasible budget, 4 failed, 130 interrupted (resumable)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except MpsearchError as error:
+        _show_error(error, options)
+        return error.exit_code
+    except KeyboardInterrupt:
+        out = getattr(options, "out", None)
+        resume = f"; continue with: mpsearch {options.name} ... --out {out} --resume" if options.name == "optimize" and out else ""
+        sys.stderr.write(f"\ninterrupted{resume}\n")
+        return EXIT_INTERRUPTED
+
+
+# ---------------------------------------------------------------- commands
+
+
+def run_optimize(options: argparse.Namespace) -> int:
+    """Search within the budget, verify, export and report."""
+    from rich.console import Console
+
+    from mpsearch.pipeline import optimize
+    from mpsearch.report.tables import layer_table, limit_table, summary_table
+    from mpsearch.runs.summary import report_data
+    from mpsearch.workloads.load import load_workload
+
+    request = _request(options)
+    _check_request(request)
+    options.out = options.out or _default_folder(options.workload)
+    if options.resume and not options.out.exists():
+        raise RecordError(f"There is no run to resume in '{options.out}'.", "name the run's folder with --out.")
+    with _progress_bars(options) as progress:
+        summary, result = optimize(load_workload(options.workload), request, options.out, resume=options.resume, progress=progress)
+    if options.json:
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
+        return 0
+    console, data = Console(), report_data(summary)
+    for table in (layer_table(data), limit_table(data), summary_table(data)):
+        console.print(table)
+    for note in summary.notes:
+        console.print(f"note: {note}")
+    console.print(f"status {summary.found.status}, gap {summary.found.gap:.2g}; config, report and C bundle in {options.out}", highlight=False)
+    console.print(f"next: mpsearch run {options.out / 'bundle'}", highlight=False)
+    return 0
+
+
+def run_stage(options: argparse.Namespace) -> int:
+    """Run one stage in a run's folder; the stages before it are read from there, or run if they are missing."""
+    from mpsearch.storage import write_config_yaml
+
+    with _progress_bars(options) as progress:
+        pipeline = _pipeline(options, progress)
+        record, _ = STAGES[options.name]
+        pipeline.folder.drop(record)
+        if options.name == "search":
+            pipeline.check_feasible()
+        value = getattr(pipeline, {"search": "found", "capture": "graph", "calibrate": "stats", "score": "scores", "cost": "costs"}[options.name])
+        content: dict[str, object] = {"record": str(options.out / f"{record}.json")}
+        if options.name == "search":
+            config = pipeline.config(pipeline.candidates()[0][1])
+            write_config_yaml(config, options.out / "config.yaml")
+            content |= {"status": value.status, "objective": value.solutions[0].objective, "bound": value.bound, "gap": value.gap}
+        if options.name == "cost":
+            content |= {"target": value.target, "uniform8": pipeline.achieved(pipeline.uniform(8))}
+    return _show(options, content)
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Measure the true error of a config's integer model."""
+    with _progress_bars(options) as progress:
+        pipeline = _pipeline(options, progress)
+        evaluation = pipeline.evaluate(_config(options))
+        floating = pipeline.float_evaluation
+    return _show(options, {"metric": evaluation.metric, "error": evaluation.error, "error_float": floating.error, "samples": evaluation.samples})
+
+
+def run_apply(options: argparse.Namespace) -> int:
+    """Quantise the model as a config says, and save every integer."""
+    from mpsearch.storage import save_record
+
+    with _progress_bars(options) as progress:
+        pipeline = _pipeline(options, progress)
+        config = _config(options)
+        path = save_record(pipeline.quantizer.quantize(config), options.out / "quantized.json")
+        evaluation = pipeline.evaluate(config)
+    return _show(options, {"record": str(path), "metric": evaluation.metric, "error": evaluation.error})
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write a config's C bundle."""
+    with _progress_bars(options) as progress:
+        bundle = _pipeline(options, progress).export(_config(options), options.out / "bundle")
+    return _show(options, {"bundle": bundle.path, "flash_bytes": bundle.flash_bytes, "arena_bytes": bundle.arena_bytes, "macs": bundle.macs})
+
+
+def run_bundle(options: argparse.Namespace) -> int:
+    """Build a bundle with the host's C compiler and run its self-test, or a file of inputs."""
+    import numpy as np
+
+    from mpsearch.export.host import run_bundle as execute
+    from mpsearch.export.host import run_selftest
+
+    if options.inputs is None:
+        return _show(options, {"bundle": str(options.bundle), "selftest": run_selftest(options.bundle, sanitize=options.sanitize).strip()})
+    try:
+        inputs = np.load(options.inputs, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"Inputs '{options.inputs}' cannot be read: {error}.", "wanted an .npy file of int8, (samples, *input shape).") from error
+    outputs = execute(options.bundle, inputs, sanitize=options.sanitize)
+    if options.outputs is not None:
+        np.save(options.outputs, outputs)
+    return _show(options, {"bundle": str(options.bundle), "samples": len(outputs), "outputs": str(options.outputs or "not saved; name a file with --outputs")})
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """List what can be named."""
+    from mpsearch.catalog import list_names
+
+    if options.kind in ("targets", "spaces"):
+        names = list(list_names("hw_models" if options.kind == "targets" else "search_spaces"))
+    elif options.kind == "workloads":
+        names = list(WORKLOADS)
+    elif options.kind == "solvers":
+        from mpsearch.search import SOLVERS
+
+        names = sorted(SOLVERS)
+    else:
+        from mpsearch.sensitivity import PROXIES
+
+        names = sorted(PROXIES)
+    sys.stdout.write((json.dumps(names) if options.json else "\n".join(names)) + "\n")
+    return 0
+
+
+# ---------------------------------------------------------------- what commands share
+
+
+def _request(options: argparse.Namespace) -> RunRequest:
+    if not options.budget and options.name in ("optimize", "search"):
+        raise BudgetError("No budget was given.", "say what the model may cost: --budget 2MB, and again for each further limit: --budget latency=5ms.")
+    return RunRequest(
+        workload=options.workload,
+        budget=tuple(options.budget or ()),
+        target=options.target,
+        space=options.space,
+        proxy=options.proxy,
+        solver=options.solver,
+        trials=options.trials,
+        front_points=options.front_points,
+        seed=options.seed,
+    )
+
+
+def _check_request(request: RunRequest) -> None:
+    """Refuse what can be refused before the workload is loaded."""
+    from mpsearch.catalog import load_hardware_model, load_search_space
+    from mpsearch.search.budget import parse_budget
+
+    parse_budget(request.budget)
+    load_hardware_model(request.target)
+    load_search_space(request.space)
+
+
+def _pipeline(options: argparse.Namespace, progress: object) -> Pipeline:
+    from mpsearch.pipeline import Pipeline
+    from mpsearch.runs.folder import RunFolder
+    from mpsearch.workloads.load import load_workload
+
+    request = _request(options)
+    _check_request(request)
+    folder = RunFolder(options.out)
+    pipeline = Pipeline(load_workload(options.workload), request, folder, progress)  # type: ignore[arg-type]
+    folder.open()
+    return pipeline
+
+
+def _config(options: argparse.Namespace):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from mpsearch.storage import read_config_yaml
+
+    return read_config_yaml(options.config or options.out / "config.yaml")
+
+
+def _default_folder(workload: str) -> Path:
+    name = Path(workload.rpartition(":")[2] or workload).name
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+class _progress_bars:  # noqa: N801 - a context manager, used like a function
+    """Progress with an estimate on stderr; nothing when stderr is no terminal."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=Console(stderr=True), disable=options.quiet)
+        self._tasks: dict[str, object] = {}
+
+    def __enter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
+        self._bars.start()
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def _update(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+
+def _show(options: argparse.Namespace, content: dict[str, object]) -> int:
+    if options.json:
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+    else:
+        sys.stdout.writelines(f"{name}: {value}\n" for name, value in content.items())
+    return 0
+
+
+def _show_error(error: MpsearchError, options: argparse.Namespace) -> None:
+    sys.stderr.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+    if getattr(options, "json", False):
+        status = "infeasible" if error.exit_code == 3 else "failed"
+        sys.stdout.write(json.dumps({"schema": 1, "status": status, "error": error.message, "hint": error.hint}, indent=1) + "\n")
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mpsearch", description="Give each layer its own bit-widths so that a network fits a device's budget.")
+    parser.add_argument("--version", action="version", version=f"mpsearch {__version__}")
+    commands = parser.add_subparsers(dest="name", metavar="COMMAND", required=True)
+    optimize = commands.add_parser("optimize", help="the main job: search, verify, export, report")
+    _add_run_options(optimize, out_required=False)
+    optimize.add_argument("--resume", action="store_true", help="continue the interrupted run in --out")
+    optimize.set_defaults(command=run_optimize)
+    for name, (_, text) in STAGES.items():
+        stage = commands.add_parser(name, help=f"one stage: {text}")
+        _add_run_options(stage, out_required=True)
+        stage.set_defaults(command=run_stage)
+    for name, command, text in (
+        ("evaluate", run_evaluate, "measure the true error of a config's integer model"),
+        ("apply", run_apply, "quantise the model as a config says"),
+        ("export", run_export, "write a config's C bundle"),
+    ):
+        stage = commands.add_parser(name, help=text)
+        _add_run_options(stage, out_required=True)
+        stage.add_argument("--config", type=Path, help="config.yaml; default: the one in --out")
+        stage.set_defaults(command=command)
+    _add_bundle_command(commands)
+    listing = commands.add_parser("list", help="list targets, spaces, proxies, solvers or workloads")
+    listing.add_argument("kind", choices=["targets", "spaces", "proxies", "solvers", "workloads"])
+    listing.add_argument("--json", action="store_true", help="machine-readable output")
+    listing.set_defaults(command=run_list)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser, *, out_required: bool) -> None:
+    defaults = RunRequest(workload="", budget=())
+    parser.add_argument("workload", nargs="?", default=DEFAULT_WORKLOAD, help=f"built-in name or file.py:function (default: {DEFAULT_WORKLOAD})")
+    parser.add_argument("--budget", action="append", help="upper bound, repeatable: 2MB, ram=256KiB, latency=5ms, energy=2mJ, bops=10G, bits=3.5")
+    parser.add_argument("--target", default=defaults.target, help=f"hardware model, name or path (default: {defaults.target})")
+    parser.add_argument("--space", default=defaults.space, help=f"search space, name or path (default: {defaults.space})")
+    parser.add_argument("--proxy", default=defaults.proxy, help=f"sensitivity proxy (default: {defaults.proxy})")
+    parser.add_argument("--solver", default=defaults.solver, help=f"solver (default: {defaults.solver})")
+    parser.add_argument("--trials", type=_positive, default=defaults.trials, help=f"solver answers to evaluate for real (default: {defaults.trials})")
+    parser.add_argument(
+        "--front-points", type=_natural, default=defaults.front_points, help=f"points of the front to evaluate (default: {defaults.front_points})"
+    )
+    parser.add_argument("--seed", type=_natural, default=defaults.seed, help="seed of everything that draws (default: 0)")
+    parser.add_argument("--out", type=Path, required=out_required, help="the run's folder (default: runs/<workload>-<time>)")
+    parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="build a bundle on the host and run its self-test, or a file of inputs")
+    run.add_argument("bundle", type=Path, help="the bundle's folder")
+    run.add_argument("--inputs", type=Path, help=".npy file of int8 inputs, (samples, *input shape)")
+    run.add_argument("--outputs", type=Path, help="where to save the int8 outputs (.npy)")
+    run.add_argument("--sanitize", action="store_true", help="build with address and undefined-behaviour sanitizers")
+    run.add_argument("--json", action="store_true", help="machine-readable output")
+    run.set_defaults(command=run_bundle)
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("wanted at least 1")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a whole number of at least 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

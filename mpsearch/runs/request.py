@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run was asked to do: enough to repeat or resume it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+DEFAULT_PROXY = "output_kl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """The question, in the user's own words.
+
+    Attributes:
+        workload: Built-in name or file.py:function; or the Workload's own name when it was handed over in Python.
+        budget: Limits as typed.
+        target: Hardware model, name or path.
+        space: Search space, name or path.
+        proxy: Name of the sensitivity proxy.
+        solver: Name of the solver.
+        trials: How many of the solver's answers are evaluated for real.
+        front_points: How many points along the flash axis are evaluated besides, for the front and the rank correlation.
+        seed: Seeds everything that draws.
+        data_digest: SHA-256 of the calibration and evaluation data.
+    """
+
+    workload: str
+    budget: tuple[str, ...]
+    target: str = "cortex-m7"
+    space: str = "w2to8-a8"
+    proxy: str = DEFAULT_PROXY
+    solver: str = "ilp"
+    trials: int = 6
+    front_points: int = 5
+    seed: int = 0
+    data_digest: str = ""
+
+    def differences(self, other: RunRequest) -> list[str]:
+        """Return "name: mine, theirs" for every field that differs."""
+        pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
+        return [f"{name}: {mine}, was {theirs}" for name, mine, theirs in pairs if mine != theirs]
