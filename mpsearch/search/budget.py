@@ -61,14 +61,15 @@ def unit_of(limit: Limit) -> str:
 
 
 def format_like(limit: Limit, value: float) -> str:
-    """Return a value as a budget that can be typed: in the limit's unit, rounded up so that it is never below the value.
+    """Return a value as a budget that can be typed: in the limit's unit, rounded up so that the value is within it.
 
     Args:
         limit: Gives metric and unit.
         value: In the metric's base unit, at least 0.
     """
     unit = unit_of(limit)
-    exact = Decimal(value) / UNITS[limit.metric][unit]
+    # Twelve digits hide the rounding of sums (0.1 + 0.2) and stay far inside what a limit allows for it.
+    exact = Decimal(f"{value:.12g}") / UNITS[limit.metric][unit]
     # Four digits read well; the last byte of a whole number is kept, because there the next smaller number is infeasible.
     digits = max(exact.adjusted() - 3, -12) if exact else 0
     rounded = exact.quantize(Decimal(1).scaleb(min(digits, 0)), rounding=ROUND_CEILING)

@@ -100,7 +100,11 @@ def test_reduction_keeps_the_optimum(problem: SearchProblem) -> None:
         assert oracle.status == "infeasible"
         return
     reduced = SearchProblem(
-        groups=problem.groups, precisions=problem.precisions, score=np.where(options, problem.score, np.nan), costs=problem.costs, limits=problem.limits
+        groups=problem.groups,
+        precisions=problem.precisions,
+        score=np.where(options, problem.score, np.nan),
+        costs=problem.costs,
+        limits=problem.limits,
     )
     smaller = solve_exhaustive(reduced, 0)
     assert smaller.status == oracle.status
@@ -198,11 +202,11 @@ def test_without_any_time_the_greedy_answer_is_returned() -> None:
 
 
 def test_without_any_time_and_without_a_greedy_answer_the_solver_failed() -> None:
-    # Greedy takes the cheaper step in g0, which raises the second row; only the other config of g1 meets both.
-    problem = make_problem([[0.0, 9.0], [0.0, 9.0]], [[2.0, 0.0], [2.0, 2.0]], [[0.0, 2.0], [2.0, 0.0]], limits=(2.0, 2.0))
-    assert solve_ilp(problem, 0).status == solve_exhaustive(problem, 0).status
-    if not solve_greedy(problem, 0).solutions:
-        assert solve_ilp(problem, 0, time_limit_s=0.0).status == "failed"
+    # Greedy starts at the best scores, (0, 1), which exceeds only the second row; every step from there exceeds the first or moves nothing.
+    problem = make_problem([[1.0, 2.0], [2.0, 1.0]], [[2.0, 0.0], [2.0, 0.0]], [[3.0, 3.0], [0.0, 2.0]], limits=(2.0, 4.0))
+    assert solve_greedy(problem, 0).status == "failed"
+    assert solve_ilp(problem, 0, time_limit_s=0.0).status == "failed"
+    assert solve_ilp(problem, 0).solutions[0].choice == (1, 0)
 
 
 def test_a_stop_gap_is_reported_as_what_it_is() -> None:

@@ -20,7 +20,13 @@ COSTS = CostTable(
     precisions=PRECISIONS,
     metrics=(
         MetricCost(metric="flash", unit="byte", cost=np.array([[[4.0, 8.0], [40.0, np.nan]]]), fixed=np.array([10.0])),
-        MetricCost(metric="ram", unit="byte", cost=np.array([[[1.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 5.0]]]), fixed=np.array([7.0, 6.0]), rows=("a", "b")),
+        MetricCost(
+            metric="ram",
+            unit="byte",
+            cost=np.array([[[1.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [3.0, 5.0]]]),
+            fixed=np.array([7.0, 6.0]),
+            rows=("a", "b"),
+        ),
     ),
     target="",
     model_digest="d",
