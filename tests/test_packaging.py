@@ -60,6 +60,12 @@ def test_every_dependency_has_an_exact_version_in_the_constraints() -> None:
     assert names <= {name for name, _ in pins}
 
 
+def test_the_example_of_the_readme_is_a_workload(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(# my_network\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "my_network.py").write_text(example)
+    assert mpsearch.load_workload(f"{tmp_path}/my_network.py:make_workload").name == "my_network"
+
+
 def test_the_changelog_has_a_place_for_what_comes_next() -> None:
     assert "## Unreleased" in (ROOT / "CHANGELOG.md").read_text()
 
