@@ -28,35 +28,42 @@ def solve_greedy(problem: SearchProblem, seed: int, *, solutions: int = 1, time_
     offered = offered_options(problem)
     bound = float(np.where(offered, problem.score, np.inf).min(axis=1).sum())
     cost, capacity, limit = stack_rows(problem)
+    start = np.where(offered, problem.score, np.inf).argmin(axis=1).astype(np.int64)
     if (cost.min(axis=2).sum(axis=1) > capacity + np.abs(limit) * 1e-12).any():
         return SearchResult(status="infeasible", solutions=(), bound=bound, gap=float("inf"), solver="greedy")
-    choice = _descend(problem, offered, cost, capacity, limit, time.monotonic() + time_limit_s)
-    if choice is None or not is_within(problem, choice):
+    choice = repair_choice(problem, start, time_limit_s)
+    if choice is None:
         return SearchResult(status="failed", solutions=(), bound=bound, gap=float("inf"), solver="greedy")
     answer = make_solution(problem, choice)
     gap = relative_gap(answer.objective, bound)
     return SearchResult(status="optimal" if gap == 0 else "feasible", solutions=(answer,), bound=bound, gap=gap, solver="greedy")
 
 
-def _descend(
-    problem: SearchProblem,
-    offered: npt.NDArray[np.bool_],
-    cost: npt.NDArray[np.float64],
-    capacity: npt.NDArray[np.float64],
-    limit: npt.NDArray[np.float64],
-    deadline: float,
-) -> npt.NDArray[np.int64] | None:
+def repair_choice(problem: SearchProblem, start: npt.NDArray[np.int64], time_limit_s: float = 60.0) -> npt.NDArray[np.int64] | None:
+    """Walk from a choice to one that meets every limit, at little score.
+
+    Args:
+        problem: Scores, costs and limits.
+        start: int64 (G,), offered everywhere; the walk leaves it as it is where nothing is exceeded.
+        time_limit_s: Give up after this many seconds.
+
+    Returns:
+        A choice within every limit, or None if the walk ends outside.
+    """
+    deadline = time.monotonic() + time_limit_s
+    offered = offered_options(problem)
+    cost, capacity, limit = stack_rows(problem)
     score = np.where(offered, problem.score, np.inf)
     finite_cost = np.where(offered, cost, 0.0) / np.maximum(np.abs(limit), np.finfo(np.float64).tiny)[:, None, None]
     room = capacity / np.maximum(np.abs(limit), np.finfo(np.float64).tiny)
     groups, untried = np.arange(len(score)), offered.copy()
-    choice: npt.NDArray[np.int64] = score.argmin(axis=1).astype(np.int64)
+    choice = start.copy()
     while time.monotonic() < deadline:
         used = finite_cost[:, groups, choice]
         excess = used.sum(axis=1) - room
         over = np.maximum(excess, 0.0)
         if not over.any():
-            return choice
+            return choice if is_within(problem, choice) else None
         # A step saves what it removes from the excess of all rows together; no option that was left is taken again, so the descent ends.
         saved = over.sum() - np.maximum(excess[:, None, None] - used[:, :, None] + finite_cost, 0.0).sum(axis=0)
         added = score - score[groups, choice][:, None]

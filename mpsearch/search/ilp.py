@@ -19,12 +19,15 @@ import numpy.typing as npt
 import pulp
 
 from mpsearch.records import SearchProblem, SearchResult, Solution
-from mpsearch.search.greedy import solve_greedy
+from mpsearch.search.greedy import repair_choice, solve_greedy
 from mpsearch.search.problem import is_within, make_solution, offered_options, relative_gap, stack_rows
-from mpsearch.search.reduction import typical_excess, useful_options
+from mpsearch.search.reduction import core_options, typical_excess, useful_options
 
 CLOSED_GAP = 1e-6
 """A gap up to this is closed: the answer counts as optimal."""
+
+LARGE = 1000
+"""From this many options on, the linear relaxation is solved first, and what it proves useless is left out."""
 
 _TOLERANCE = 1e-9
 _SMALLEST_ROOM = 1e-6
@@ -32,13 +35,23 @@ _SMALLEST_ROOM = 1e-6
 
 @dataclass(slots=True)
 class _Program:
-    """An integer program and the way back: `variables[group][precision]`; a group with one option has no variables."""
+    """An integer program and the way back.
+
+    Attributes:
+        problem: In scaled units.
+        variables: `variables[group][precision]`; a group with one option has none.
+        only: The first option of every group.
+        offset: The least possible score, which the objective leaves out.
+        scale: Score per unit of the objective.
+        units: Cost per unit of each row that can bind.
+    """
 
     problem: pulp.LpProblem
     variables: list[dict[int, pulp.LpVariable]]
     only: npt.NDArray[np.int64]
     offset: float
     scale: float
+    units: dict[int, float]
 
     def choice(self) -> npt.NDArray[np.int64]:
         """Return the chosen precision of every group after a solve."""
@@ -80,6 +93,9 @@ def solve_ilp(problem: SearchProblem, seed: int, *, solutions: int = 1, time_lim
     if options is None:
         return _no_answer(problem, "infeasible")
     program = _build(problem, options)
+    known: list[Solution] = []
+    if solutions == 1 and options.sum() >= LARGE:
+        program, known = _shrink(program, problem, options)
     found: list[Solution] = []
     bound, proven_empty = -math.inf, False
     while len(found) < solutions and (left := deadline - time.monotonic()) > 0:
@@ -97,8 +113,25 @@ def solve_ilp(problem: SearchProblem, seed: int, *, solutions: int = 1, time_lim
         if is_within(problem, choice):
             found.append(make_solution(problem, choice))
     if not found and proven_empty:
-        return _no_answer(problem, "infeasible")
-    return _result(problem, seed, found, bound, proven_empty or len(found) == solutions)
+        if not known:
+            return _no_answer(problem, "infeasible")
+        bound = known[0].objective
+    return _result(problem, seed, found, known, bound, proven_empty or len(found) == solutions)
+
+
+def _shrink(program: _Program, problem: SearchProblem, options: npt.NDArray[np.bool_]) -> tuple[_Program, list[Solution]]:
+    """Solve the linear relaxation, round and repair it to an answer, and keep only the options that its duals do not prove worse."""
+    program.problem.solve(pulp.HiGHS(mip=False, msg=False, threads=1))
+    if program.problem.status != pulp.LpStatusOptimal:
+        return program, []
+    choice = repair_choice(problem, program.choice())
+    if choice is None:
+        return program, []
+    prices = np.zeros(sum(len(metric.fixed) for metric in problem.costs))
+    for row, unit in program.units.items():
+        prices[row] = max(-(program.problem.constraints[f"limit{row}"].pi or 0.0), 0.0) * program.scale / unit
+    known = make_solution(problem, choice)
+    return _build(problem, core_options(problem, options, prices, known.objective)), [known]
 
 
 def solve_least_excess(
@@ -158,19 +191,26 @@ def _build(problem: SearchProblem, options: npt.NDArray[np.bool_]) -> _Program:
     for chosen in variables:
         if chosen:
             program += pulp.lpSum(chosen.values()) == 1
-    _limit_rows(program, problem, options, variables)
-    return _Program(problem=program, variables=variables, only=options.argmax(axis=1).astype(np.int64), offset=float(least.sum()), scale=scale)
+    units = _limit_rows(program, problem, options, variables)
+    only: npt.NDArray[np.int64] = options.argmax(axis=1).astype(np.int64)
+    return _Program(problem=program, variables=variables, only=only, offset=float(least.sum()), scale=scale, units=units)
 
 
-def _limit_rows(program: pulp.LpProblem, problem: SearchProblem, options: npt.NDArray[np.bool_], variables: list[dict[int, pulp.LpVariable]]) -> None:
-    """Add the rows that can bind, each as extra cost over the cheapest options <= room, in units of the room."""
+def _limit_rows(
+    program: pulp.LpProblem, problem: SearchProblem, options: npt.NDArray[np.bool_], variables: list[dict[int, pulp.LpVariable]]
+) -> dict[int, float]:
+    """Add the rows that can bind, each as extra cost over the cheapest options <= room, in units of the room; return the units."""
+    units: dict[int, float] = {}
     cost, capacity, limit = stack_rows(problem)
     cost = np.where(options, cost, np.nan)
     lowest, highest = np.nanmin(cost, axis=2), np.nanmax(cost, axis=2)
     for row in np.flatnonzero(highest.sum(axis=1) > capacity):
         room = capacity[row] - lowest[row].sum()
         unit = max(room, _SMALLEST_ROOM * abs(limit[row]), np.finfo(np.float64).tiny)
-        program += _weighted(variables, np.nan_to_num(cost[row] - lowest[row][:, None]) / unit) <= float(max(room, 0.0) / unit)
+        weights = np.nan_to_num(cost[row] - lowest[row][:, None]) / unit
+        program += (_weighted(variables, weights) <= float(max(room, 0.0) / unit), f"limit{row}")
+        units[int(row)] = unit
+    return units
 
 
 def _weighted(variables: list[dict[int, pulp.LpVariable]], weights: npt.NDArray[np.float64]) -> pulp.LpAffineExpression:
@@ -227,11 +267,13 @@ def _no_answer(problem: SearchProblem, status: Any) -> SearchResult:
     return SearchResult(status=status, solutions=(), bound=floor, gap=math.inf, solver="ilp")
 
 
-def _result(problem: SearchProblem, seed: int, found: list[Solution], bound: float, complete: bool) -> SearchResult:
-    """Rank the answers; where time ran out, the greedy answer competes."""
+def _result(problem: SearchProblem, seed: int, found: list[Solution], known: list[Solution], bound: float, complete: bool) -> SearchResult:
+    """Rank the answers; the one known before competes for the first place, and where time ran out, the greedy answer too."""
     floor = float(np.where(offered_options(problem), problem.score, np.inf).min(axis=1).sum())
     if not complete:
         found = found + [answer for answer in solve_greedy(problem, seed, time_limit_s=5.0).solutions if answer not in found]
+    if known and not any(answer.objective <= known[0].objective for answer in found):
+        found = known
     if not found:
         return _no_answer(problem, "failed")
     ranked = sorted(found, key=lambda solution: solution.objective)

@@ -43,6 +43,28 @@ def useful_options(problem: SearchProblem, *, prune_dominated: bool) -> npt.NDAr
     return options if options.any(axis=1).all() else None
 
 
+def core_options(problem: SearchProblem, options: npt.NDArray[np.bool_], prices: npt.NDArray[np.float64], known: float) -> npt.NDArray[np.bool_]:
+    """Leave out the options that a lower bound proves to be worse than an answer that is known; exact whatever the prices are.
+
+    With prices on the rows the groups decide alone, and the sum of their least priced scores, less the priced capacity, is a lower bound
+    (Lagrangian relaxation); forcing an option raises it by what that option costs over the least of its group.
+
+    Args:
+        problem: What to solve.
+        options: bool (G, P), what may be chosen.
+        prices: float64 (R,), at least 0; the duals of the linear relaxation leave out most.
+        known: Score of an answer that meets every limit.
+    """
+    cost, capacity, _ = stack_rows(problem)
+    paid = np.tensordot(prices, np.where(options, cost, 0.0), axes=1)
+    priced = np.where(options, np.where(options, problem.score, 0.0) + paid, np.inf)
+    least = priced.min(axis=1)
+    bound = least.sum() - prices @ capacity
+    rounding = 1e-12 * (np.abs(least).sum() + prices @ np.abs(capacity))
+    useful: npt.NDArray[np.bool_] = options & (bound + priced - least[:, None] <= known + rounding)
+    return useful
+
+
 def typical_excess(problem: SearchProblem, options: npt.NDArray[np.bool_]) -> float:
     """Estimate the answer's score above its minimum, to scale the objective to about 1, so that absolute tolerances mean something.
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -13,8 +13,8 @@ from mpsearch.records import MetricCost, Precision, SearchProblem
 from mpsearch.search.exhaustive import solve_exhaustive
 from mpsearch.search.greedy import solve_greedy
 from mpsearch.search.ilp import solve_ilp, solve_least_excess
-from mpsearch.search.problem import is_within
-from mpsearch.search.reduction import typical_excess, useful_options
+from mpsearch.search.problem import is_within, offered_options
+from mpsearch.search.reduction import core_options, typical_excess, useful_options
 
 BITS = tuple(Precision(weight_bits=bits) for bits in range(2, 9))
 
@@ -66,6 +66,24 @@ def test_ilp_matches_exhaustive_search_on_small_tables(problem: SearchProblem, s
     assert [answer.objective for answer in result.solutions] == pytest.approx([answer.objective for answer in oracle.solutions])
     assert len({answer.choice for answer in result.solutions}) == len(result.solutions)
     assert all(is_within(problem, np.array(answer.choice)) for answer in result.solutions)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(problem=problems())
+def test_the_relaxation_leaves_out_only_what_no_best_answer_needs(monkeypatch: pytest.MonkeyPatch, problem: SearchProblem) -> None:
+    monkeypatch.setattr("mpsearch.search.ilp.LARGE", 1)
+    result, oracle = solve_ilp(problem, 0), solve_exhaustive(problem, 0)
+    assert result.status == oracle.status
+    assert [answer.objective for answer in result.solutions] == pytest.approx([answer.objective for answer in oracle.solutions])
+
+
+@given(problem=problems(), prices=st.lists(st.floats(0, 10), min_size=9, max_size=9))
+def test_any_prices_leave_a_best_answer(problem: SearchProblem, prices: list[float]) -> None:
+    oracle = solve_exhaustive(problem, 0)
+    for answer in oracle.solutions:
+        rows = sum(len(metric.fixed) for metric in problem.costs)
+        core = core_options(problem, offered_options(problem), np.array(prices[:rows]), answer.objective)
+        assert core[np.arange(len(core)), list(answer.choice)].all()
 
 
 @given(problem=problems())
