@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -12,25 +13,31 @@ from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_err
 
 def layer_table(data: ReportData) -> Table:
     """Return one row per layer that holds constants or computes: precision, score, bytes, MACs and, with a target, cycles."""
-    table = Table(title=f"{data.workload}: precision of every layer", title_justify="left", show_footer=True)
+    table = Table(title=f"{data.workload}: precision of every layer", title_justify="left", show_footer=True, box=SIMPLE_HEAD, pad_edge=False)
     rows = [row for row in data.layers if row.weight_bits or row.flash_bytes or row.macs]
-    table.add_column("layer", footer="total", overflow="fold")
-    table.add_column("op")
-    table.add_column("precision", justify="right")
-    table.add_column("score", justify="right", footer=show_score(sum(row.score for row in rows if row.score is not None)))
-    table.add_column("bytes", justify="right", footer=show_bytes(sum(row.flash_bytes for row in rows)))
-    table.add_column("MACs", justify="right", footer=show_count(sum(row.macs for row in rows)))
+    totals = {
+        "precision": "",
+        "score": show_score(sum(row.score for row in rows if row.score is not None)),
+        "bytes": show_bytes(sum(row.flash_bytes for row in rows)),
+        "MACs": show_count(sum(row.macs for row in rows)),
+    }
     if data.has_cycles:
-        table.add_column("cycles", justify="right", footer=show_count(sum(row.cycles or 0 for row in rows)))
-        table.add_column("bound by")
-    for row in rows:
-        table.add_row(*_layer_cells(row, data.has_cycles))
+        totals["cycles"] = show_count(sum(row.cycles or 0 for row in rows))
+    cells = [_layer_cells(row, data.has_cycles) for row in rows]
+    # On a narrow terminal the names give way, never the numbers.
+    table.add_column("layer", footer="total", overflow="ellipsis")
+    table.add_column("op", no_wrap=True)
+    for index, (name, total) in enumerate(totals.items(), start=2):
+        width = max(len(text) for text in (name, total, *(row[index] for row in cells)))
+        table.add_column(name, footer=total, justify="right", no_wrap=True, min_width=width)
+    for texts in cells:
+        table.add_row(*map(Text, texts))
     return table
 
 
 def limit_table(data: ReportData) -> Table:
     """Return budget and achieved value of every metric."""
-    table = Table(title="Budget", title_justify="left")
+    table = Table(title="Budget", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     for name in ("budget", "achieved", "used"):
         table.add_column(name, justify="right")
@@ -42,7 +49,7 @@ def limit_table(data: ReportData) -> Table:
 
 def summary_table(data: ReportData) -> Table:
     """Return the chosen configuration beside float and the uniform precisions."""
-    table = Table(title=f"{data.metric} of the integer model", title_justify="left")
+    table = Table(title=f"{data.metric} of the integer model", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
     table.add_column("error", justify="right")
     table.add_column("bytes", justify="right")
@@ -59,8 +66,6 @@ def show_used(row: LimitRow) -> str:
     return f"{row.achieved / row.budget:.1%}" if row.budget else MISSING
 
 
-def _layer_cells(row: LayerRow, with_cycles: bool) -> list[Text]:
+def _layer_cells(row: LayerRow, with_cycles: bool) -> list[str]:
     cells = [row.name, row.op, row.precision or MISSING, show_score(row.score), show_bytes(row.flash_bytes), show_count(row.macs)]
-    if with_cycles:
-        cells += [show_count(row.cycles), row.binding]
-    return [Text(cell) for cell in cells]
+    return [*cells, show_count(row.cycles)] if with_cycles else cells
