@@ -98,7 +98,7 @@ def _interleave(manifest: Manifest, arrays: list[Int8Array]) -> Int8Array:
 
 
 def _compile(folder: Path, sources: Sequence[str], main: Path, program: Path, sanitize: bool) -> Path:
-    flags = [*WARNINGS, "-O2", *(SANITIZERS if sanitize else ()), f"-I{folder}"]
+    flags = [*WARNINGS, "-O3", *(SANITIZERS if sanitize else ()), f"-I{folder}"]
     command = [*find_compiler(folder), *flags, "-o", str(program), str(main), *(str(folder / name) for name in sources)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

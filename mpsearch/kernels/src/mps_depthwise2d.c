@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "mps/mps.h"
 #include "mps/mps_requantize.h"
 #include "mps/mps_unpack.h"
@@ -20,37 +22,42 @@ size_t mps_depthwise2d_scratch_bytes(const mps_conv2d_params *params) {
   return taps_of(params) * block_channels(params) * (params->weight_bits < 8 ? 2u : 1u);
 }
 
-static int8_t finish(const mps_conv2d_params *p, const mps_channels *channels, size_t channel, int32_t sum) {
+static inline int8_t finish(const mps_conv2d_params *p, const mps_channels *channels, size_t channel, int32_t sum) {
   const int32_t scaled = mps_requantize(sum + channels->bias[channel], channels->multiplier[channel], p->left_shift, channels->right_shift[channel]);
   return mps_clamp(scaled + p->output_zero_point, p->lowest, p->highest);
 }
 
-static void run_pixel(const mps_conv2d_params *p, const mps_channels *channels, const tap_block *block, const int8_t *input, int8_t *output) {
+static void run_pixel(const mps_conv2d_params *params, const mps_channels *arrays, const tap_block *taps, const int8_t *restrict input,
+                      int8_t *restrict output) {
+  const mps_conv2d_params *restrict p = params;
+  const mps_channels channels = *arrays;
+  const tap_block block = *taps;
+  const size_t kernel_h = p->kernel_h, kernel_w = p->kernel_w;
   size_t c = 0;
-  for (; c + BLOCK <= block->count; c += BLOCK) {
+  for (; c + BLOCK <= block.count; c += BLOCK) {
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    const int8_t *w = block->weights + c, *row = input + c;
-    for (size_t ky = 0; ky < p->kernel_h; ky++, row += block->row_step) {
+    const int8_t *w = block.weights + c, *row = input + c;
+    for (size_t ky = 0; ky < kernel_h; ky++, row += block.row_step) {
       const int8_t *x = row;
-      for (size_t kx = 0; kx < p->kernel_w; kx++, x += block->tap_step, w += block->weight_step) {
+      for (size_t kx = 0; kx < kernel_w; kx++, x += block.tap_step, w += block.weight_step) {
         s0 += w[0] * x[0];
         s1 += w[1] * x[1];
         s2 += w[2] * x[2];
         s3 += w[3] * x[3];
       }
     }
-    output[c] = finish(p, channels, block->first + c, s0);
-    output[c + 1] = finish(p, channels, block->first + c + 1, s1);
-    output[c + 2] = finish(p, channels, block->first + c + 2, s2);
-    output[c + 3] = finish(p, channels, block->first + c + 3, s3);
+    output[c] = finish(p, &channels, block.first + c, s0);
+    output[c + 1] = finish(p, &channels, block.first + c + 1, s1);
+    output[c + 2] = finish(p, &channels, block.first + c + 2, s2);
+    output[c + 3] = finish(p, &channels, block.first + c + 3, s3);
   }
-  for (; c < block->count; c++) {
+  for (; c < block.count; c++) {
     int32_t sum = 0;
-    for (size_t ky = 0; ky < p->kernel_h; ky++) {
-      for (size_t kx = 0; kx < p->kernel_w; kx++)
-        sum += block->weights[(ky * p->kernel_w + kx) * block->weight_step + c] * input[ky * block->row_step + kx * block->tap_step + c];
+    for (size_t ky = 0; ky < kernel_h; ky++) {
+      for (size_t kx = 0; kx < kernel_w; kx++)
+        sum += block.weights[(ky * kernel_w + kx) * block.weight_step + c] * input[ky * block.row_step + kx * block.tap_step + c];
     }
-    output[c] = finish(p, channels, block->first + c, sum);
+    output[c] = finish(p, &channels, block.first + c, sum);
   }
 }
 
@@ -63,7 +70,12 @@ static void gather(const mps_conv2d_params *p, const tap_block *block, const int
       const int32_t at = left + kx * p->dilation_w;
       const int outside = row < 0 || row >= p->input_h || at < 0 || at >= p->input_w;
       const int8_t *pixel = outside ? input : input + ((size_t)row * p->input_w + (size_t)at) * p->input_c;
-      for (size_t c = 0; c < block->count; c++) columns[c] = outside ? p->input_zero_point : pixel[(block->first + c) / multiplicity];
+      if (outside)
+        memset(columns, p->input_zero_point, block->count);
+      else if (multiplicity == 1)
+        memcpy(columns, pixel + block->first, block->count);
+      else
+        for (size_t c = 0; c < block->count; c++) columns[c] = pixel[(block->first + c) / multiplicity];
     }
   }
 }

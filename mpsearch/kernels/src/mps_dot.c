@@ -3,35 +3,48 @@
 
 #include "mps/mps_requantize.h"
 
-enum { BLOCK = 4 };
+enum { BLOCK = 2 };
 
-static int8_t finish(int32_t sum, size_t channel, const mps_dot_target *target) {
+/* What turns the sums of one channel into outputs: copied out of flash once for a run of pixels. */
+typedef struct {
+  int32_t bias, multiplier;
+  uint32_t left_shift, right_shift;
+  int32_t zero_point, lowest, highest;
+} finisher;
+
+static finisher finisher_of(const mps_dot_target *target, size_t channel) {
   const mps_channels *c = target->channels;
-  const int32_t scaled = mps_requantize(sum + c->bias[channel], c->multiplier[channel], target->left_shift, c->right_shift[channel]);
-  return mps_clamp(scaled + target->zero_point, target->lowest, target->highest);
+  return (finisher){.bias = c->bias[channel],
+                    .multiplier = c->multiplier[channel],
+                    .left_shift = target->left_shift,
+                    .right_shift = c->right_shift[channel],
+                    .zero_point = target->zero_point,
+                    .lowest = target->lowest,
+                    .highest = target->highest};
 }
 
-/* sums[channel][pixel] over two weight rows and four pixels, eight accumulators in registers */
-static void dot_2x4(const int8_t *restrict w0, const int8_t *restrict w1, const int8_t *restrict x, size_t pitch, size_t values, int32_t sums[2][BLOCK]) {
-  const int8_t *x1 = x + pitch, *x2 = x1 + pitch, *x3 = x2 + pitch;
-  int32_t s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0;
+static inline int8_t finish(int32_t sum, finisher f) {
+  return mps_clamp(mps_requantize(sum + f.bias, f.multiplier, f.left_shift, f.right_shift) + f.zero_point, f.lowest, f.highest);
+}
+
+/* Two weight rows times two pixels: four accumulators, which with four pointers and four values is what a Cortex-M holds in registers. */
+static void dot_2x2(const int8_t *restrict w0, const int8_t *restrict w1, const int8_t *restrict x0, const int8_t *restrict x1, size_t values,
+                    int32_t sums[2][BLOCK]) {
+  int32_t s00 = 0, s01 = 0, s10 = 0, s11 = 0;
+#pragma GCC unroll 4
   for (size_t k = 0; k < values; k++) {
-    const int32_t a = w0[k], b = w1[k];
-    s00 += a * x[k];
-    s10 += b * x[k];
-    s01 += a * x1[k];
-    s11 += b * x1[k];
-    s02 += a * x2[k];
-    s12 += b * x2[k];
-    s03 += a * x3[k];
-    s13 += b * x3[k];
+    const int32_t a = w0[k], b = w1[k], c = x0[k], d = x1[k];
+    s00 += a * c;
+    s01 += a * d;
+    s10 += b * c;
+    s11 += b * d;
   }
-  sums[0][0] = s00, sums[0][1] = s01, sums[0][2] = s02, sums[0][3] = s03;
-  sums[1][0] = s10, sums[1][1] = s11, sums[1][2] = s12, sums[1][3] = s13;
+  sums[0][0] = s00, sums[0][1] = s01, sums[1][0] = s10, sums[1][1] = s11;
 }
 
 static void dot_2x1(const int8_t *restrict w0, const int8_t *restrict w1, const int8_t *restrict x, size_t values, int32_t sums[2][BLOCK]) {
   int32_t s0 = 0, s1 = 0;
+#pragma GCC unroll 4
   for (size_t k = 0; k < values; k++) {
     s0 += w0[k] * x[k];
     s1 += w1[k] * x[k];
@@ -40,20 +53,25 @@ static void dot_2x1(const int8_t *restrict w0, const int8_t *restrict w1, const 
 }
 
 void mps_dot_pixels(const mps_dot_job *job, const mps_dot_target *target) {
-  int32_t sums[2][BLOCK];
-  const int8_t *input = job->input;
-  int8_t *output = job->output;
-  for (size_t left = job->pixels; left > 0;) {
-    const size_t count = left >= BLOCK ? BLOCK : 1;
-    if (count == BLOCK)
-      dot_2x4(job->weights[0], job->weights[1], input, job->input_pitch, job->values, sums);
+  const mps_dot_job j = *job; /* a copy: bytes written to the output could alias the original */
+  const int two = j.channels == 2;
+  const finisher first = finisher_of(target, j.first), second = finisher_of(target, j.first + (two ? 1 : 0));
+  const int8_t *input = j.input;
+  int8_t *output = j.output;
+  for (size_t pixel = 0; pixel < j.pixels; pixel += BLOCK) {
+    int32_t sums[2][BLOCK];
+    const int pair = pixel + 1 < j.pixels;
+    if (pair)
+      dot_2x2(j.weights[0], j.weights[1], input, input + j.input_pitch, j.values, sums);
     else
-      dot_2x1(job->weights[0], job->weights[1], input, job->values, sums);
-    for (size_t p = 0; p < count; p++) {
-      for (size_t c = 0; c < job->channels; c++) output[p * job->output_pitch + c] = finish(sums[c][p], job->first + c, target);
+      dot_2x1(j.weights[0], j.weights[1], input, j.values, sums);
+    output[0] = finish(sums[0][0], first);
+    if (two) output[1] = finish(sums[1][0], second);
+    if (pair) {
+      output[j.output_pitch] = finish(sums[0][1], first);
+      if (two) output[j.output_pitch + 1] = finish(sums[1][1], second);
     }
-    input += count * job->input_pitch;
-    output += count * job->output_pitch;
-    left -= count;
+    input += BLOCK * j.input_pitch;
+    output += BLOCK * j.output_pitch;
   }
 }

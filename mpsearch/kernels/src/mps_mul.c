@@ -3,12 +3,13 @@
 #include "mps/mps_broadcast.h"
 #include "mps/mps_requantize.h"
 
-static void run_line(const mps_mul_params *p, const int8_t *first, size_t first_step, const int8_t *second, size_t second_step, int8_t *output) {
-  const uint32_t count = p->shape[MPS_RANK - 1];
+static void run_line(const mps_mul_params *params, const int8_t *first, size_t first_step, const int8_t *second, size_t second_step, int8_t *output) {
+  const mps_mul_params p = *params; /* a copy: bytes written to the output could alias the original */
+  const uint32_t count = p.shape[MPS_RANK - 1];
   for (uint32_t i = 0; i < count; i++, first += first_step, second += second_step) {
-    const int32_t product = (*first - p->input_zero_point[0]) * (*second - p->input_zero_point[1]);
-    const int32_t scaled = mps_requantize(product, p->multiplier, p->left_shift, p->right_shift);
-    output[i] = mps_clamp(scaled + p->output_zero_point, p->lowest, p->highest);
+    const int32_t product = (*first - p.input_zero_point[0]) * (*second - p.input_zero_point[1]);
+    const int32_t scaled = mps_requantize(product, p.multiplier, p.left_shift, p.right_shift);
+    output[i] = mps_clamp(scaled + p.output_zero_point, p.lowest, p.highest);
   }
 }
 

@@ -11,6 +11,18 @@ static inline uint32_t mps_load(const uint8_t *bytes, size_t count) {
   return word;
 }
 
+/* The top bit of every field of that width in a word. */
+static inline uint32_t mps_sign_bits(unsigned plane) { return plane == 4 ? 0x88888888u : 0xAAAAAAAAu; }
+
+/* Little-endian words of fixed length; compilers turn them into one load where the target allows it. */
+#define MPS_WORD_0(bytes) 0u
+#define MPS_WORD_1(bytes) (uint32_t)(bytes)[0]
+#define MPS_WORD_2(bytes) (MPS_WORD_1(bytes) | (uint32_t)(bytes)[1] << 8)
+#define MPS_WORD_4(bytes) (MPS_WORD_2(bytes) | (uint32_t)(bytes)[2] << 16 | (uint32_t)(bytes)[3] << 24)
+#define MPS_JOIN(name, count) name##count
+#define MPS_WORD_OF(bytes, count) MPS_JOIN(MPS_WORD_, count)(bytes)
+#define MPS_WORD(bytes, count) MPS_WORD_OF(bytes, count)
+
 #define MPS_NAME unpack_2
 #define MPS_LOW 2
 #define MPS_MIDDLE 0
