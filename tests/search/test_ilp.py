@@ -253,3 +253,41 @@ def test_the_score_is_estimated_within_the_range_of_the_options() -> None:
     problem = make_problem([[3.0, 1.0]] * 4, [[1.0, 2.0]] * 4, limits=(6.0,))
     assert 4.0 <= typical_excess(problem, np.ones((4, 2), dtype=bool)) <= 8.0
     assert typical_excess(make_problem([[2.0, 2.0]], limits=()), np.ones((1, 2), dtype=bool)) == 1.0
+
+
+def test_a_choice_that_meets_a_limit_only_within_the_solvers_tolerance_is_refused() -> None:
+    cost = [[0.0, 0.5 + 0.75e-9]] * 2
+    problem = make_problem([[1.0, 0.0]] * 2, cost, [[2.0, 1.0]] * 2, limits=(1.0, 9.0))
+    assert not is_within(problem, np.array([1, 1]))
+    result = solve_ilp(problem, 0)
+    assert (result.status, result.solutions[0].objective) == ("optimal", 1.0)
+    outcome, choice = solve_least_excess(problem, [1])
+    assert outcome == "found"
+    assert choice is not None
+    assert problem.costs[1].total(choice) == 3.0
+
+
+def test_limits_that_exclude_one_another_are_infeasible_with_the_relaxation_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpsearch.search.ilp.LARGE", 1)
+    problem = make_problem([[1.0, 0.0]] * 3, [[0.0, 2.0]] * 3, [[2.0, 0.0]] * 3, limits=(2.5, 2.5))
+    assert solve_ilp(problem, 0).status == "infeasible"
+    assert solve_least_excess(problem, [])[0] == "infeasible"
+
+
+def test_a_relaxation_that_rounds_to_no_answer_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpsearch.search.ilp.LARGE", 1)
+    monkeypatch.setattr("mpsearch.search.ilp.repair_choice", lambda problem, start: None)
+    problem = make_problem([[3.0, 1.0]] * 3, [[1.0, 2.0]] * 3, limits=(5.0,))
+    assert solve_ilp(problem, 0).solutions[0].objective == 5.0
+
+
+def test_the_answer_of_the_relaxation_stands_when_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpsearch.search.ilp.LARGE", 1)
+    problem = make_problem([[3.0, 1.0]] * 3, [[1.0, 2.0]] * 3, limits=(5.0,))
+    result = solve_ilp(problem, 0, time_limit_s=0.0)
+    assert (result.status, result.bound, result.solutions[0].objective) == ("feasible", 3.0, 5.0)
+
+
+def test_greedy_stops_when_its_time_is_up() -> None:
+    problem = make_problem([[3.0, 1.0]] * 3, [[1.0, 2.0]] * 3, limits=(5.0,))
+    assert solve_greedy(problem, 0, time_limit_s=-1.0).status == "failed"
