@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a QuantizedGraph through the C kernels in this process: the exporter's constants and memory plan, without compiling a bundle for each graph."""
+"""Runs a QuantizedGraph through the C kernels in this process: the exporter's constants and plan, without compiling a bundle for each graph."""
 
 from __future__ import annotations
 
