@@ -446,18 +446,42 @@ class TensorStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InputMoments:
+    """How the inputs of one layer's weights vary together.
+
+    Attributes:
+        layer: A layer with weights.
+        covariance: float32 (groups, fan_in, fan_in), of the input patches of each channel group, in the order of a row of weights
+            (kernel_h, kernel_w, in / groups).
+        patches: How many patches of each group were seen.
+    """
+
+    layer: str
+    covariance: npt.NDArray[np.float32]
+    patches: int
+
+    def __post_init__(self) -> None:
+        """Freeze the matrices and check their shape."""
+        _frozen_array(self, "covariance", np.float32)
+        if self.covariance.ndim != 3 or self.covariance.shape[1] != self.covariance.shape[2]:
+            raise RecordError(f"InputMoments '{self.layer}': covariance of shape {self.covariance.shape}, wanted (groups, fan_in, fan_in).")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CalibrationStats:
-    """Activation ranges from a few batches.
+    """What a few batches tell about the activations.
 
     Attributes:
         tensors: One entry a tensor, in graph order.
         samples: How many samples were seen.
         model_digest: The graph they belong to.
+        moments: One entry for each layer with weights whose matrix was kept.
     """
 
     tensors: tuple[TensorStats, ...]
     samples: int
     model_digest: str
+    moments: tuple[InputMoments, ...] = ()
 
     def tensor(self, name: str) -> TensorStats:
         """Return what was seen of one tensor."""
@@ -512,7 +536,9 @@ class Requantize:
         _frozen_array(self, "multiplier", np.int32)
         _frozen_array(self, "right_shift", np.int8)
         if self.multiplier.shape != self.right_shift.shape or self.multiplier.ndim != 1:
-            raise QuantizationError(f"Requantize: multiplier {self.multiplier.shape} and right_shift {self.right_shift.shape} must be equal and flat.")
+            raise QuantizationError(
+                f"Requantize: multiplier {self.multiplier.shape} and right_shift {self.right_shift.shape} must be equal and flat."
+            )
         if (self.multiplier < 1 << 30).any() or (self.right_shift < 1).any() or (self.right_shift > 31).any() or not 0 <= self.left_shift <= 30:
             raise QuantizationError("Requantize: wanted multiplier >= 2^30, right_shift in [1, 31] and left_shift in [0, 30].")
 
@@ -635,7 +661,9 @@ class MetricCost:
         _frozen_array(self, "cost", np.float64)
         _frozen_array(self, "fixed", np.float64)
         if self.cost.ndim != 3 or self.fixed.shape != (self.cost.shape[0],) or len(self.rows) != self.cost.shape[0]:
-            raise RecordError(f"MetricCost '{self.metric}': cost {self.cost.shape}, fixed {self.fixed.shape} and {len(self.rows)} rows do not fit together.")
+            raise RecordError(
+                f"MetricCost '{self.metric}': cost {self.cost.shape}, fixed {self.fixed.shape} and {len(self.rows)} rows do not fit together."
+            )
 
     def total(self, choice: npt.NDArray[np.int64]) -> float:
         """Return the cost of one config.

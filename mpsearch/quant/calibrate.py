@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 2: activation statistics from a few batches, in two streaming passes (range, then histogram)."""
+"""Stage 2: activation statistics from a few batches, in two streaming passes (ranges and means, then histograms and covariances)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mpsearch.errors import QuantizationError
+from mpsearch.quant.moments import LARGEST_FAN_IN, MomentObserver
 from mpsearch.records import CalibrationStats, LayerGraph, TensorStats
 
 HISTOGRAM_BINS = 2048
@@ -51,12 +52,13 @@ class Observer:
         self.histogram += torch.histc(values.to(torch.float32), HISTOGRAM_BINS, self.minimum, self.maximum).to(torch.int64).numpy()
 
 
-def calibrate(graph: LayerGraph, runs: Callable[[], Iterable[Activations]]) -> CalibrationStats:
-    """Gather ranges, histograms and means of every tensor.
+def calibrate(graph: LayerGraph, runs: Callable[[], Iterable[Activations]], seed: int = 0) -> CalibrationStats:
+    """Gather ranges, histograms and means of every tensor, and the covariance of the inputs that each layer's weights meet.
 
     Args:
         graph: The captured graph.
         runs: Called twice; yields the float activations of each calibration batch, in the same order.
+        seed: Seed of the positions at which input patches are drawn.
 
     Raises:
         QuantizationError: There is no calibration data, or a tensor is NaN, infinite or constant on it.
@@ -74,9 +76,12 @@ def calibrate(graph: LayerGraph, runs: Callable[[], Iterable[Activations]]) -> C
                 f"Tensor '{name}' is constant ({observer.minimum:g}) over {samples} calibration samples: it has no range to quantise.",
                 "calibrate with real, varied inputs; if they are, the layer that writes it is dead and should be removed.",
             )
+    moments = _moment_observers(graph, observers, samples, seed)
     for activations in runs():
         for name, observer in observers.items():
             observer.see_histogram(activations[name])
+        for moment in moments:
+            moment.see(activations[moment.layer.inputs[0]])
     return CalibrationStats(
         tensors=tuple(
             TensorStats(
@@ -91,4 +96,14 @@ def calibrate(graph: LayerGraph, runs: Callable[[], Iterable[Activations]]) -> C
         ),
         samples=samples,
         model_digest=graph.model_digest,
+        moments=tuple(moment.moments() for moment in moments),
     )
+
+
+def _moment_observers(graph: LayerGraph, observers: Mapping[str, Observer], samples: int, seed: int) -> list[MomentObserver]:
+    result = []
+    for index, layer in enumerate(graph.weighted_layers):
+        assert layer.weight is not None
+        if layer.weight[0].size <= LARGEST_FAN_IN:
+            result.append(MomentObserver(layer, observers[layer.inputs[0]].total / samples, samples, seed + index))
+    return result

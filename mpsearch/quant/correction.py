@@ -28,7 +28,8 @@ def mean_patch(layer: Layer, mean_map: FloatMap) -> FloatMap:
         The shape of one output channel's weights with all input channels: (kernel_h, kernel_w, in) or (in,).
     """
     if not isinstance(layer.op, Conv2d):
-        return mean_map.reshape(-1, mean_map.shape[-1]).mean(axis=0)
+        mean: FloatMap = mean_map.reshape(-1, mean_map.shape[-1]).mean(axis=0)
+        return mean
     assert layer.weight is not None
     kernel = layer.weight.shape[1:3]
     patch = np.zeros((*kernel, mean_map.shape[2]))
@@ -84,5 +85,6 @@ def _tap_windows(op: Conv2d, kernel: tuple[int, ...], image: FloatMap) -> Iterat
     columns = (padded.shape[1] - op.dilation[1] * (kernel[1] - 1) - 1) // op.stride[1] + 1
     for row in range(kernel[0]):
         for column in range(kernel[1]):
-            first, second = row * op.dilation[0], column * op.dilation[1]
-            yield (row, column), padded[first : first + (rows - 1) * op.stride[0] + 1 : op.stride[0], second : second + (columns - 1) * op.stride[1] + 1 : op.stride[1]]
+            top, left = row * op.dilation[0], column * op.dilation[1]
+            bottom, right = top + (rows - 1) * op.stride[0] + 1, left + (columns - 1) * op.stride[1] + 1
+            yield (row, column), padded[top : bottom : op.stride[0], left : right : op.stride[1]]

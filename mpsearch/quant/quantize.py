@@ -14,6 +14,7 @@ import torch
 from mpsearch.errors import QuantizationError, nearest_names
 from mpsearch.quant.correction import input_importance, mean_output_shift, mean_patch
 from mpsearch.quant.functions import apply_unary
+from mpsearch.quant.gptq import round_jointly
 from mpsearch.quant.ranges import INTERVALS, activation_quantization, minmax_interval, round_weight, weight_scale
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
@@ -38,7 +39,11 @@ from mpsearch.records import (
 ADD_SHIFT = 20
 """Both inputs of an add are scaled up by 2^20 before they meet, as in TensorFlow Lite."""
 
-_LARGEST_BIAS = 1 << 25
+_LARGEST_BIAS = 1 << 22
+"""A bias of more than this many accumulator units is finer than any output step, and would leave no room for the shared left shift."""
+
+ROUNDINGS = ("nearest", "gptq")
+"""How real weights become integers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +54,20 @@ class QuantizerSettings:
         weight_range: "minmax", "percentile" or "mse" (weighted by the variance of the input each weight meets).
         activation_range: "minmax", "percentile" or "mse".
         bias_correction: Take the mean shift of rounding out of the bias.
+        rounding: "nearest", or "gptq": the rounded weights of a channel make up for each other, by the covariance of their inputs. Layers whose
+            covariance calibration did not keep (more than `quant.moments.LARGEST_FAN_IN` weights a channel) are rounded to nearest.
     """
 
     weight_range: str = "mse"
     activation_range: str = "mse"
     bias_correction: bool = True
+    rounding: str = "gptq"
 
     def __post_init__(self) -> None:
         """Check the method names."""
-        for name in ("weight_range", "activation_range"):
-            if getattr(self, name) not in INTERVALS:
-                raise QuantizationError(f"Quantizer settings: {name} is {getattr(self, name)!r}.", nearest_names(getattr(self, name), INTERVALS))
+        for name, known in (("weight_range", INTERVALS), ("activation_range", INTERVALS), ("rounding", ROUNDINGS)):
+            if getattr(self, name) not in known:
+                raise QuantizationError(f"Quantizer settings: {name} is {getattr(self, name)!r}.", nearest_names(getattr(self, name), known))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,7 +101,9 @@ class Quantizer:
             QuantizationError: The statistics belong to another model.
         """
         if stats.model_digest != graph.model_digest:
-            raise QuantizationError(f"The calibration belongs to model {stats.model_digest[:12]}, this one is {graph.model_digest[:12]}.", "calibrate again.")
+            raise QuantizationError(
+                f"The calibration belongs to model {stats.model_digest[:12]}, this one is {graph.model_digest[:12]}.", "calibrate again."
+            )
         self.graph = graph
         self.stats = stats
         self.settings = settings or QuantizerSettings()
@@ -138,14 +148,9 @@ class Quantizer:
     def _round(self, layer: Layer, bits: int) -> RoundedWeight:
         assert layer.weight is not None
         assert layer.bias is not None
-        owner = self.graph.layer(layer.weight_key)  # the first of the layers that store this weight decides its integers
         weight = layer.weight.astype(np.float64)
-        rows = weight.reshape(len(weight), -1)
-        seen = self.stats.tensor(owner.inputs[0])
-        importance = input_importance(owner, seen.mean_square, seen.mean)
-        scale = weight_scale(rows, bits, self.settings.weight_range, importance)
-        scale = np.maximum(scale, self._smallest_scale(layer.weight_key))
-        integers = round_weight(rows, scale, bits).reshape(weight.shape)
+        scale, rows = self._integers(layer.weight_key, bits)
+        integers = rows.reshape(weight.shape)
         bias = layer.bias.astype(np.float64)
         if self.settings.bias_correction:
             difference = integers * scale.reshape(-1, *([1] * (weight.ndim - 1))) - weight
@@ -153,11 +158,35 @@ class Quantizer:
             bias = bias - mean_output_shift(layer, difference, patch)
         return RoundedWeight(weight=integers.astype(np.int8), scale=scale, bias=bias)
 
+    def _integers(self, weight_key: str, bits: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the steps, (out,), and the integers, (out, fan_in), of a stored weight; the first layer that uses it decides its range."""
+        owner = self.graph.layer(weight_key)
+        assert owner.weight is not None
+        rows = owner.weight.astype(np.float64).reshape(len(owner.weight), -1)
+        seen = self.stats.tensor(owner.inputs[0])
+        smallest = self._smallest_scale(weight_key)
+        scale = weight_scale(rows, bits, self.settings.weight_range, input_importance(owner, seen.mean_square, seen.mean))
+        scale = np.maximum(scale, smallest)
+        covariance = self._covariance(weight_key) if self.settings.rounding == "gptq" else None
+        if covariance is None:
+            return scale, round_weight(rows, scale, bits)
+        return round_jointly(rows, scale, covariance, bits, smallest)
+
+    def _covariance(self, weight_key: str) -> npt.NDArray[np.float64] | None:
+        """Return the summed input covariance of the layers that store one weight, or None if calibration kept none."""
+        users = {layer.name for layer in self.graph.weighted_layers if layer.weight_key == weight_key}
+        kept = [moments.covariance.astype(np.float64) for moments in self.stats.moments if moments.layer in users]
+        if not kept:
+            return None
+        total: npt.NDArray[np.float64] = np.sum([one for one in kept if one.shape == kept[0].shape], axis=0)
+        return total
+
     def _smallest_scale(self, weight_key: str) -> npt.NDArray[np.float64]:
         """Return the smallest weight step whose bias still fits the accumulator: it matters for dead channels with a live bias."""
         users = [layer for layer in self.graph.weighted_layers if layer.weight_key == weight_key]
         floors = [np.abs(layer.bias) / (self.quantizations[layer.inputs[0]].scale * _LARGEST_BIAS) for layer in users if layer.bias is not None]
-        return np.max(floors, axis=0)  # type: ignore[no-any-return]
+        smallest: npt.NDArray[np.float64] = np.max(floors, axis=0)
+        return smallest
 
     # ------------------------------------------------------------ constants
 
@@ -237,4 +266,5 @@ def _mean_params(source: Quantization, output: Quantization, counts: Sequence[in
 def _table(op: Unary, source: Quantization, output: Quantization) -> npt.NDArray[np.int8]:
     real = (torch.arange(source.lowest, source.highest + 1, dtype=torch.float64) - source.zero_point) * source.scale
     values = apply_unary(op, real).numpy()
-    return np.clip(np.rint(values / output.scale) + output.zero_point, output.lowest, output.highest).astype(np.int8)
+    table: npt.NDArray[np.int8] = np.clip(np.rint(values / output.scale) + output.zero_point, output.lowest, output.highest).astype(np.int8)
+    return table

@@ -66,7 +66,9 @@ def activation_quantization(intervals: list[Interval], bits: int) -> Quantizatio
     return Quantization(scale=scale, zero_point=zero_point, bits=bits)
 
 
-def weight_scale(weight: npt.NDArray[np.float64], bits: int, method: str, importance: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
+def weight_scale(
+    weight: npt.NDArray[np.float64], bits: int, method: str, importance: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64]:
     """Return one symmetric step per output channel.
 
     Args:

@@ -47,7 +47,8 @@ def requantize_params(scale: npt.ArrayLike, largest_accumulator: npt.ArrayLike) 
     reach = np.max(np.asarray(largest_accumulator, dtype=np.float64))
     if left_shift > _LARGEST_LEFT_SHIFT or reach * 2.0**left_shift >= ACCUMULATOR_LIMIT:
         raise QuantizationError(
-            f"Requantization: an effective scale of {scales.max():.4g} needs a left shift of {left_shift}, but an accumulator of {reach:.4g} then leaves int32.",
+            f"Requantization: an effective scale of {scales.max():.4g} needs a left shift of {left_shift}, "
+            f"but an accumulator of {reach:.4g} then leaves int32.",
             "the output range of this layer is far smaller than its weights and inputs suggest; check the calibration data.",
         )
     return Requantize(multiplier=multiplier.astype(np.int32), right_shift=right_shift.astype(np.int8), left_shift=left_shift)
@@ -66,4 +67,5 @@ def requantize(accumulator: npt.NDArray[np.int64], params: Requantize, zero_poin
     product = (np.asarray(accumulator, dtype=np.int64) << params.left_shift) * params.multiplier.astype(np.int64)
     shift = 32 + params.right_shift.astype(np.int64)
     rounded = (product + (np.int64(1) << (shift - 1))) >> shift
-    return np.clip(rounded + zero_point, lowest, highest)
+    clamped: npt.NDArray[np.int64] = np.clip(rounded + zero_point, lowest, highest)
+    return clamped
