@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,17 @@ from mpsearch.runs.request import RunRequest
 from mpsearch.workloads import DEFAULT_WORKLOAD, WORKLOADS
 
 if TYPE_CHECKING:
-    from mpsearch.pipeline import Pipeline
+    from rich.progress import TaskID
+
+    from mpsearch.pipeline import Pipeline, Progress
+    from mpsearch.records import BitWidthConfig
 
 EXIT_INTERRUPTED = 130
+
+PLAIN_WIDTH = 120
+"""Columns of the tables when stdout is no terminal."""
+
+REQUEST_OPTIONS = ("workload", "budget", "target", "space", "proxy", "solver", "trials", "front_points", "seed")
 
 STAGES = {
     "capture": ("graph", "trace the model into folded, fused layers"),
@@ -60,15 +69,15 @@ def run_optimize(options: argparse.Namespace) -> int:
 
     request = _request(options)
     _check_request(request)
-    options.out = options.out or _default_folder(options.workload)
+    options.out = options.out or _default_folder(request.workload)
     if options.resume and not options.out.exists():
         raise RecordError(f"There is no run to resume in '{options.out}'.", "name the run's folder with --out.")
-    with _progress_bars(options) as progress:
-        summary, result = optimize(load_workload(options.workload), request, options.out, resume=options.resume, progress=progress)
+    with _ProgressBars(options) as progress:
+        summary, result = optimize(load_workload(request.workload), request, options.out, resume=options.resume, progress=progress)
     if options.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return 0
-    console, data = Console(), report_data(summary)
+    console, data = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), report_data(summary)
     for table in (layer_table(data), limit_table(data), summary_table(data)):
         console.print(table)
     for note in summary.notes:
@@ -82,7 +91,7 @@ def run_stage(options: argparse.Namespace) -> int:
     """Run one stage in a run's folder; the stages before it are read from there, or run if they are missing."""
     from mpsearch.storage import write_config_yaml
 
-    with _progress_bars(options) as progress:
+    with _ProgressBars(options) as progress:
         pipeline = _pipeline(options, progress)
         record, _ = STAGES[options.name]
         pipeline.folder.drop(record)
@@ -101,7 +110,7 @@ def run_stage(options: argparse.Namespace) -> int:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Measure the true error of a config's integer model."""
-    with _progress_bars(options) as progress:
+    with _ProgressBars(options) as progress:
         pipeline = _pipeline(options, progress)
         evaluation = pipeline.evaluate(_config(options))
         floating = pipeline.float_evaluation
@@ -112,7 +121,7 @@ def run_apply(options: argparse.Namespace) -> int:
     """Quantise the model as a config says, and save every integer."""
     from mpsearch.storage import save_record
 
-    with _progress_bars(options) as progress:
+    with _ProgressBars(options) as progress:
         pipeline = _pipeline(options, progress)
         config = _config(options)
         path = save_record(pipeline.quantizer.quantize(config), options.out / "quantized.json")
@@ -122,7 +131,7 @@ def run_apply(options: argparse.Namespace) -> int:
 
 def run_export(options: argparse.Namespace) -> int:
     """Write a config's C bundle."""
-    with _progress_bars(options) as progress:
+    with _ProgressBars(options) as progress:
         bundle = _pipeline(options, progress).export(_config(options), options.out / "bundle")
     return _show(options, {"bundle": bundle.path, "flash_bytes": bundle.flash_bytes, "arena_bytes": bundle.arena_bytes, "macs": bundle.macs})
 
@@ -143,7 +152,9 @@ def run_bundle(options: argparse.Namespace) -> int:
     outputs = execute(options.bundle, inputs, sanitize=options.sanitize)
     if options.outputs is not None:
         np.save(options.outputs, outputs)
-    return _show(options, {"bundle": str(options.bundle), "samples": len(outputs), "outputs": str(options.outputs or "not saved; name a file with --outputs")})
+    return _show(
+        options, {"bundle": str(options.bundle), "samples": len(outputs), "outputs": str(options.outputs or "not saved; name a file with --outputs")}
+    )
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -169,20 +180,17 @@ def run_list(options: argparse.Namespace) -> int:
 # ---------------------------------------------------------------- what commands share
 
 
-def _request(options: argparse.Namespace) -> RunRequest:
-    if not options.budget and options.name in ("optimize", "search"):
-        raise BudgetError("No budget was given.", "say what the model may cost: --budget 2MB, and again for each further limit: --budget latency=5ms.")
-    return RunRequest(
-        workload=options.workload,
-        budget=tuple(options.budget or ()),
-        target=options.target,
-        space=options.space,
-        proxy=options.proxy,
-        solver=options.solver,
-        trials=options.trials,
-        front_points=options.front_points,
-        seed=options.seed,
-    )
+def _request(options: argparse.Namespace, saved: RunRequest | None = None) -> RunRequest:
+    """Return the request: options that were given, else what the folder was asked before, else the defaults."""
+    given = {name: getattr(options, name) for name in REQUEST_OPTIONS if getattr(options, name) is not None}
+    if "budget" in given:
+        given["budget"] = tuple(given["budget"])
+    request = replace(saved or RunRequest(workload=DEFAULT_WORKLOAD, budget=()), **given)
+    if not request.budget and options.name in ("optimize", "search"):
+        raise BudgetError(
+            "No budget was given.", "say what the model may cost: --budget 2MB, and again for each further limit: --budget latency=5ms."
+        )
+    return request
 
 
 def _check_request(request: RunRequest) -> None:
@@ -195,20 +203,23 @@ def _check_request(request: RunRequest) -> None:
     load_search_space(request.space)
 
 
-def _pipeline(options: argparse.Namespace, progress: object) -> Pipeline:
-    from mpsearch.pipeline import Pipeline
+def _pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
+    """Return the pipeline of a run's folder, for the commands that run one stage."""
+    from mpsearch.pipeline import Pipeline, workload_digest
     from mpsearch.runs.folder import RunFolder
     from mpsearch.workloads.load import load_workload
 
-    request = _request(options)
-    _check_request(request)
     folder = RunFolder(options.out)
-    pipeline = Pipeline(load_workload(options.workload), request, folder, progress)  # type: ignore[arg-type]
-    folder.open()
+    request = _request(options, folder.saved_request())
+    _check_request(request)
+    workload = load_workload(request.workload)
+    request = replace(request, workload_digest=workload_digest(workload))
+    pipeline = Pipeline(workload, request, folder, progress)
+    folder.reopen(request)
     return pipeline
 
 
-def _config(options: argparse.Namespace):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _config(options: argparse.Namespace) -> BitWidthConfig:
     from mpsearch.storage import read_config_yaml
 
     return read_config_yaml(options.config or options.out / "config.yaml")
@@ -219,7 +230,7 @@ def _default_folder(workload: str) -> Path:
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-class _progress_bars:  # noqa: N801 - a context manager, used like a function
+class _ProgressBars:
     """Progress with an estimate on stderr; nothing when stderr is no terminal."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -228,9 +239,9 @@ class _progress_bars:  # noqa: N801 - a context manager, used like a function
 
         columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=Console(stderr=True), disable=options.quiet)
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
+    def __enter__(self) -> Progress:
         self._bars.start()
         return self._update
 
@@ -240,7 +251,7 @@ class _progress_bars:  # noqa: N801 - a context manager, used like a function
     def _update(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
-        self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+        self._bars.update(self._tasks[stage], completed=done, total=total)
 
 
 def _show(options: argparse.Namespace, content: dict[str, object]) -> int:
@@ -291,18 +302,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(parser: argparse.ArgumentParser, *, out_required: bool) -> None:
-    defaults = RunRequest(workload="", budget=())
-    parser.add_argument("workload", nargs="?", default=DEFAULT_WORKLOAD, help=f"built-in name or file.py:function (default: {DEFAULT_WORKLOAD})")
+    defaults = RunRequest(workload=DEFAULT_WORKLOAD, budget=())
+    parser.add_argument("workload", nargs="?", help=f"built-in name or file.py:function (default: {DEFAULT_WORKLOAD})")
     parser.add_argument("--budget", action="append", help="upper bound, repeatable: 2MB, ram=256KiB, latency=5ms, energy=2mJ, bops=10G, bits=3.5")
-    parser.add_argument("--target", default=defaults.target, help=f"hardware model, name or path (default: {defaults.target})")
-    parser.add_argument("--space", default=defaults.space, help=f"search space, name or path (default: {defaults.space})")
-    parser.add_argument("--proxy", default=defaults.proxy, help=f"sensitivity proxy (default: {defaults.proxy})")
-    parser.add_argument("--solver", default=defaults.solver, help=f"solver (default: {defaults.solver})")
-    parser.add_argument("--trials", type=_positive, default=defaults.trials, help=f"solver answers to evaluate for real (default: {defaults.trials})")
-    parser.add_argument(
-        "--front-points", type=_natural, default=defaults.front_points, help=f"points of the front to evaluate (default: {defaults.front_points})"
-    )
-    parser.add_argument("--seed", type=_natural, default=defaults.seed, help="seed of everything that draws (default: 0)")
+    parser.add_argument("--target", help=f"hardware model, name or path (default: {defaults.target})")
+    parser.add_argument("--space", help=f"search space, name or path (default: {defaults.space})")
+    parser.add_argument("--proxy", help=f"sensitivity proxy (default: {defaults.proxy})")
+    parser.add_argument("--solver", help=f"solver (default: {defaults.solver})")
+    parser.add_argument("--trials", type=_positive, help=f"solver answers to evaluate for real (default: {defaults.trials})")
+    parser.add_argument("--front-points", type=_natural, help=f"points of the front to evaluate (default: {defaults.front_points})")
+    parser.add_argument("--seed", type=_natural, help=f"seed of everything that draws (default: {defaults.seed})")
     parser.add_argument("--out", type=Path, required=out_required, help="the run's folder (default: runs/<workload>-<time>)")
     parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -15,7 +15,7 @@ import torch
 
 from mpsearch.catalog import HardwareModel, load_hardware_model, load_search_space
 from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, layer_costs, offered_precisions
-from mpsearch.errors import ExportError, GraphError, InfeasibleBudgetError, MpsearchError, SolverError, nearest_names
+from mpsearch.errors import CatalogError, ExportError, GraphError, InfeasibleBudgetError, MpsearchError, SolverError, nearest_names
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.evaluate.measure_error import measure_error
 from mpsearch.evaluate.real import RealNetwork
@@ -80,7 +80,7 @@ class Pipeline:
         self.space = load_search_space(request.space)
         for kind, name, known in (("proxy", request.proxy, PROXIES), ("solver", request.solver, SOLVERS)):
             if name not in known:
-                raise MpsearchError(f"Unknown {kind} '{name}'.", nearest_names(name, known))
+                raise CatalogError(f"Unknown {kind} '{name}'.", nearest_names(name, known))
         self.workload, self.request, self.folder, self.progress = workload, request, folder, progress
 
     # ------------------------------------------------------------ the stages
@@ -202,7 +202,9 @@ class Pipeline:
         for group in self.graph.groups:
             widths = [precision.weight_bits for precision in self.offered[group.name]]
             width = min((width for width in widths if width >= bits), default=max(widths))
-            choice.append(next(index for index, precision in enumerate(precisions) if precision in self.offered[group.name] and precision.weight_bits == width))
+            choice.append(
+                next(index for index, precision in enumerate(precisions) if precision in self.offered[group.name] and precision.weight_bits == width)
+            )
         return tuple(choice)
 
     def best_uniform(self) -> tuple[int, ...] | None:
@@ -217,7 +219,8 @@ class Pipeline:
         for done, (kind, choice) in enumerate(candidates):
             self.progress("evaluate", done, len(candidates))
             with self.folder.timed("evaluate"):
-                book.add(lambda error, kind=kind, choice=choice: self._trial(kind, choice, error), self.config(choice), lambda config: self.evaluate(config).error)  # type: ignore[misc]
+                error = book.error_of(self.config(choice), lambda config: self.evaluate(config).error)
+            book.add(self._trial(kind, choice, error))
         self.progress("evaluate", len(candidates), len(candidates))
         return book.trials
 
@@ -240,6 +243,8 @@ class Pipeline:
 
     def finish(self) -> Summary:
         """Run what is left, from calibration to the report, and write the run's files."""
+        for stage in ("stats", "scores", "found", "float_evaluation"):
+            getattr(self, stage)
         trials = self.run_trials()
         fitting = [trial for trial in trials if self.meets_budget(trial.choice)]
         chosen = min(fitting, key=lambda trial: (trial.error, trial.score, trial.cost("flash")))
@@ -347,7 +352,7 @@ def optimize(
         MpsearchError: Bad input (nothing is written), an infeasible budget (nothing is written), or a stage that failed.
     """
     folder = RunFolder(out)
-    request = replace(request, data_digest=data_digest(workload))
+    request = replace(request, workload_digest=workload_digest(workload))
     pipeline = Pipeline(workload, request, folder, progress)
     if resume:
         folder.resume(request)
@@ -369,14 +374,14 @@ def optimize(
     return summary, result
 
 
-def data_digest(workload: Workload) -> str:
-    """Return the SHA-256 of the calibration and evaluation data."""
+def workload_digest(workload: Workload) -> str:
+    """Return the SHA-256 of the model's weights and of the calibration and evaluation data."""
     hasher = hashlib.sha256()
-    pairs = [*workload.calibration, *(item for pair in workload.evaluation for item in pair)]
-    for item in pairs:
-        for tensor in item if isinstance(item, tuple) else (item,):
-            hasher.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
-            hasher.update(tensor.detach().contiguous().numpy().tobytes())
+    batches = [*workload.calibration, *(item for pair in workload.evaluation for item in pair)]
+    tensors = [tensor for batch in batches for tensor in (batch if isinstance(batch, tuple) else (batch,))]
+    for tensor in (*workload.model.state_dict().values(), *tensors):
+        hasher.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
+        hasher.update(tensor.detach().contiguous().numpy().tobytes())
     return hasher.hexdigest()
 
 
@@ -388,7 +393,9 @@ def check_bundle(bundle: ExportBundle, costs: dict[str, float]) -> None:
     """
     for name, got, wanted in (("flash", bundle.flash_bytes, costs["flash"]), ("ram", bundle.arena_bytes, costs["ram"])):
         if got != wanted:
-            raise ExportError(f"The bundle's {name} is {got} bytes, the solver was told {wanted:.0f}.", "this is a defect of mpsearch: please report it.")
+            raise ExportError(
+                f"The bundle's {name} is {got} bytes, the solver was told {wanted:.0f}.", "this is a defect of mpsearch: please report it."
+            )
 
 
 def _first_samples(workload: Workload, count: int) -> list[torch.Tensor | tuple[torch.Tensor, ...]]:

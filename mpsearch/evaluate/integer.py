@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own alias
+import torch.nn.functional as F
 
 from mpsearch.evaluate.operations import convolve, move, pad, window_counts, window_sum
 from mpsearch.evaluate.walk import from_memory, to_memory, walk

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own alias
+import torch.nn.functional as F
 
 from mpsearch.errors import WorkloadError, nearest_names
 

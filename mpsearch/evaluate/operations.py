@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own alias
+import torch.nn.functional as F
 
 from mpsearch.quant.functions import apply_unary
 from mpsearch.records import Add, AvgPool2d, Concat, Conv2d, Layer, Linear, MaxPool2d, Mean, Mul, Pad, Reshape, Slice, Transpose, Unary

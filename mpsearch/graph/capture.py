@@ -15,6 +15,7 @@ from mpsearch.graph.draft import ChannelAffine, Draft, DraftGraph
 from mpsearch.graph.fold import fold
 from mpsearch.graph.groups import activation_sets, weight_groups
 from mpsearch.graph.lower import Lowering
+from mpsearch.graph.lowerings import LOWERINGS
 from mpsearch.graph.trace import trace_model
 from mpsearch.records import Conv2d, Layer, LayerGraph, Linear, Tensor
 
@@ -34,7 +35,7 @@ def capture(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) 
             not numbers, or has no layer to quantise.
     """
     inputs = example if isinstance(example, tuple) else (example,)
-    draft = fold(Lowering(trace_model(model, inputs)).run())
+    draft = fold(Lowering(trace_model(model, inputs), LOWERINGS).run())
     layers = _finished_layers(draft)
     if not any(layer.weight is not None for layer in layers):
         raise GraphError("The model has no quantisable layer.", "wanted at least one convolution or linear layer.")

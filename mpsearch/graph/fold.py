@@ -14,7 +14,16 @@ _CLAMPS = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
 
 def fold(graph: DraftGraph) -> DraftGraph:
     """Run every pass, in place, and return the graph."""
-    for run in (drop_idle_movement, merge_slices, fold_channel_affine, fuse_clamps, fold_padding, lower_channel_affine, drop_idle_movement, drop_dead):
+    for run in (
+        drop_idle_movement,
+        merge_slices,
+        fold_channel_affine,
+        fuse_clamps,
+        fold_padding,
+        lower_channel_affine,
+        drop_idle_movement,
+        drop_dead,
+    ):
         run(graph)
     return graph
 
@@ -30,6 +39,7 @@ def fold_channel_affine(graph: DraftGraph) -> None:
         assert source.weight is not None
         assert source.bias is not None
         assert draft.weight is not None
+        assert draft.bias is not None
         source.weight = source.weight * draft.weight.reshape(-1, *([1] * (source.weight.ndim - 1)))
         source.bias = source.bias * draft.weight + draft.bias
         _remove(graph, draft)

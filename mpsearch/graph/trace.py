@@ -94,7 +94,9 @@ def _resize_batch(value: torch.Tensor, batch: int) -> torch.Tensor:
 
 
 def _user_line(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_TORCH_FOLDER, str(Path(__file__).parent)))]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_TORCH_FOLDER, str(Path(__file__).parent)))
+    ]
     own = [(file, int(line)) for file, line in _FRAME.findall(str(error)) if not file.startswith(_TORCH_FOLDER)]
     if own:
         return f"{Path(own[-1][0]).name}:{own[-1][1]}"

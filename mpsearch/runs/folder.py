@@ -70,13 +70,31 @@ class RunFolder:
             raise RecordError(f"There is no run to resume in '{self.path}'.", "leave out --resume to start one there.")
         different = request.differences(load_record(self.path / REQUEST_FILE, RunRequest))
         if different:
-            raise RecordError(f"The run in '{self.path}' was asked something else ({'; '.join(different)}).", "repeat its options, or start a new run.")
+            raise RecordError(
+                f"The run in '{self.path}' was asked something else ({'; '.join(different)}).", "repeat its options, or start a new run."
+            )
         self._opened = True
 
-    def open(self) -> None:
-        """Work in the folder stage by stage, without a request; it is made if needed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._opened = True
+    def saved_request(self) -> RunRequest | None:
+        """Return what was asked of this folder before, if anything."""
+        path = self.path / REQUEST_FILE
+        return load_record(path, RunRequest) if path.exists() else None
+
+    def reopen(self, request: RunRequest) -> None:
+        """Work in the folder stage by stage; records that the request has outdated are dropped.
+
+        Raises:
+            RecordError: The folder belongs to another model or other data.
+        """
+        saved = self.saved_request()
+        if saved is not None and saved.workload_digest != request.workload_digest:
+            raise RecordError(
+                f"The folder '{self.path}' belongs to workload '{saved.workload}', or that workload's model or data have changed since.",
+                "name another folder with --out.",
+            )
+        self.start(request)
+        for stage in saved.outdated_by(request) if saved else ():
+            self.drop(stage)
 
     def log(self, line: str) -> None:
         """Append a line to log.txt, with the time."""

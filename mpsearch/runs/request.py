@@ -8,6 +8,15 @@ from dataclasses import dataclass, fields
 DEFAULT_PROXY = "output_kl"
 
 
+OUTDATED_BY: dict[str, set[str]] = {
+    "scores": {"space", "target", "proxy", "seed"},
+    "costs": {"space", "target", "budget"},
+    "search": {"space", "target", "proxy", "seed", "budget", "solver", "trials"},
+    "trials": {"space", "target", "proxy", "seed", "budget", "solver", "trials", "front_points"},
+}
+"""Stage -> the fields of a request that its record depends on, besides the workload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """The question, in the user's own words.
@@ -22,7 +31,7 @@ class RunRequest:
         trials: How many of the solver's answers are evaluated for real.
         front_points: How many points along the flash axis are evaluated besides, for the front and the rank correlation.
         seed: Seeds everything that draws.
-        data_digest: SHA-256 of the calibration and evaluation data.
+        workload_digest: SHA-256 of the model's weights and of the calibration and evaluation data.
     """
 
     workload: str
@@ -34,7 +43,12 @@ class RunRequest:
     trials: int = 6
     front_points: int = 5
     seed: int = 0
-    data_digest: str = ""
+    workload_digest: str = ""
+
+    def outdated_by(self, other: RunRequest) -> list[str]:
+        """Return the stages whose records no longer hold once the request becomes `other`."""
+        changed = {item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)}
+        return [stage for stage, causes in OUTDATED_BY.items() if changed & causes]
 
     def differences(self, other: RunRequest) -> list[str]:
         """Return "name: mine, theirs" for every field that differs."""

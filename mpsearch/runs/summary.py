@@ -98,7 +98,14 @@ def result_json(summary: Summary) -> dict[str, object]:
 
 def unfinished_json(request: RunRequest, status: str, reason: str) -> dict[str, object]:
     """Return the content of result.json for a run that did not finish."""
-    return {"schema": SCHEMA, "workload": request.workload, "seed": request.seed, "budget_text": list(request.budget), "status": status, "reason": reason}
+    return {
+        "schema": SCHEMA,
+        "workload": request.workload,
+        "seed": request.seed,
+        "budget_text": list(request.budget),
+        "status": status,
+        "reason": reason,
+    }
 
 
 def front_csv(summary: Summary) -> str:
@@ -184,7 +191,9 @@ def _variants(summary: Summary) -> tuple[Variant, ...]:
     variants = [Variant(name="float", error=summary.floating.error, flash_bytes=float_bytes, note="32-bit weights, not on the device")]
     if summary.uniform is not None:
         bits = max(set(_widths(summary, summary.uniform)), key=_widths(summary, summary.uniform).count)
-        variants.append(Variant(name=f"uniform w{bits}", error=summary.uniform.error, flash_bytes=summary.uniform.cost("flash"), note="best that fits"))
+        variants.append(
+            Variant(name=f"uniform w{bits}", error=summary.uniform.error, flash_bytes=summary.uniform.cost("flash"), note="best that fits")
+        )
     note = "the best uniform precision won" if summary.chosen.kind == "uniform" else ""
     variants.append(Variant(name="chosen", error=summary.chosen.error, flash_bytes=summary.chosen.cost("flash"), note=note))
     return tuple(variants)

@@ -61,19 +61,15 @@ class TrialBook:
         """Every trial so far."""
         return self._log.trials
 
-    def add(self, trial: Callable[[float], Trial], config: BitWidthConfig, evaluate: Callable[[BitWidthConfig], float]) -> Trial:
-        """Evaluate a config unless its error is known, log it and return the trial.
-
-        Args:
-            trial: Makes the record, given the error.
-            config: What to evaluate.
-            evaluate: Returns the integer error.
-        """
+    def error_of(self, config: BitWidthConfig, evaluate: Callable[[BitWidthConfig], float]) -> float:
+        """Return the error of a config, which is evaluated only if no trial knows it."""
         known = self._errors.get(config.precisions)
-        error = evaluate(config) if known is None else known
-        made = trial(error)
-        if all((made.kind, made.choice) != (other.kind, other.choice) for other in self._log.trials):
-            self._errors[config.precisions] = error
-            self._log = TrialLog(model_digest=self._log.model_digest, trials=(*self._log.trials, made))
-            save_record(self._log, self._path)
-        return made
+        return evaluate(config) if known is None else known
+
+    def add(self, trial: Trial) -> None:
+        """Log a trial, unless the same is logged already."""
+        if any((trial.kind, trial.choice) == (other.kind, other.choice) for other in self._log.trials):
+            return
+        self._errors[trial.config.precisions] = trial.error
+        self._log = TrialLog(model_digest=self._log.model_digest, trials=(*self._log.trials, trial))
+        save_record(self._log, self._path)

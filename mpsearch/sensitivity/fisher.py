@@ -10,7 +10,7 @@ References: [LeCun1989] Optimal Brain Damage, eq. 4; [Kunstner2019] arXiv:1905.1
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own alias
+import torch.nn.functional as F
 
 from mpsearch.records import SensitivityTable
 from mpsearch.sensitivity.probe import Inputs, Probe, finish_table
@@ -61,5 +61,5 @@ def _drawn_loss(output: torch.Tensor, logits: bool, generator: torch.Generator) 
 
 def _microbatches(batch: Inputs) -> list[Inputs]:
     if isinstance(batch, tuple):
-        return list(zip(*(value.split(_MICROBATCH) for value in batch), strict=True))
-    return list(batch.split(_MICROBATCH))
+        return list(zip(*(torch.split(value, _MICROBATCH) for value in batch), strict=True))
+    return list(torch.split(batch, _MICROBATCH))
