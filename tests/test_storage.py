@@ -28,6 +28,7 @@ from mpsearch.records import (
     CostTable,
     Evaluation,
     ExportBundle,
+    InputMoments,
     Layer,
     LayerConstants,
     LayerGraph,
@@ -124,6 +125,7 @@ stats = st.builds(
     mean=arrays(np.float64, 3),
     mean_square=arrays(np.float64, 3),
 )
+moments = st.builds(InputMoments, layer=names, covariance=arrays(np.float32, 2, 3, 3), patches=small)
 quantizations = st.builds(Quantization, scale=st.floats(1e-30, 1e30), zero_point=st.integers(-128, 127))
 requantizes = st.builds(
     Requantize,
@@ -159,7 +161,14 @@ EVERY_RECORD: dict[str, st.SearchStrategy[object]] = {
     "Precision": precisions,
     "BitWidthConfig": configs,
     "TensorStats": stats,
-    "CalibrationStats": st.builds(CalibrationStats, tensors=st.lists(stats, max_size=2).map(tuple), samples=small, model_digest=digests),
+    "InputMoments": moments,
+    "CalibrationStats": st.builds(
+        CalibrationStats,
+        tensors=st.lists(stats, max_size=2).map(tuple),
+        samples=small,
+        model_digest=digests,
+        moments=st.lists(moments, max_size=2).map(tuple),
+    ),
     "Quantization": quantizations,
     "Requantize": requantizes,
     "LayerConstants": constants,
