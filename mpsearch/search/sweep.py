@@ -53,8 +53,11 @@ def sweep_budgets(problem: SearchProblem, metric: str, points: int, seed: int = 
         )
     index = names.index(metric)
     traced = problem.costs[index]
+    # The ceiling as limit leaves the metric free and keeps cost / limit, which is minimised first, near 1.
+    ceiling = float((traced.fixed + np.nanmax(traced.cost, axis=2).sum(axis=1)).max())
+    problem = _with_limit(problem, index, ceiling)
     _, cheapest = solve_least_excess(problem, [index], seed, time_limit_s=time_limit_s)
-    best = solve_ilp(_with_limit(problem, index, float(np.finfo(np.float32).max)), seed, time_limit_s=time_limit_s, gap=_GAP)
+    best = solve_ilp(problem, seed, time_limit_s=time_limit_s, gap=_GAP)
     if cheapest is None or not best.solutions:
         return ()
     highest = traced.total(np.array(best.solutions[0].choice, dtype=np.int64))
