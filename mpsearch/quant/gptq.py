@@ -8,6 +8,8 @@ References: [Frantar2022] arXiv:2210.17323, sec. 3; [Nair2024] CDQuant, arXiv:24
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,54 +20,81 @@ DAMPING = 0.01
 """Share of the mean variance that is added to every variance: keeps inputs that were never seen to vary from growing without bound."""
 
 _BLOCK = 64
-_SWEEPS = 2
-_SHRINKS: dict[int, list[float]] = {
-    bits: np.linspace(1 - reach, 1 + reach, count).tolist()
-    for bits, reach, count in ((2, 0.4, 17), (3, 0.3, 13), (4, 0.2, 9), (5, 0.1, 5), (6, 0.05, 3), (7, 0.0, 1), (8, 0.0, 1))
+_SHRINKS: dict[int, tuple[float, ...]] = {
+    2: (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
+    3: (0.75, 0.85, 0.95, 1.05, 1.15),
+    4: (0.88, 0.96, 1.04, 1.12),
+    5: (0.95, 1.0, 1.05),
+    6: (1.0,),
+    7: (1.0,),
+    8: (1.0,),
 }
 """Steps to try, as multiples of the first: the fewer the bits, the more the best step moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compensation:
+    """What one layer's inputs say about the rounding of its weights, at any bit-width.
+
+    Attributes:
+        hessian: float32 (groups, fan_in, fan_in), the damped covariance.
+        factor: float32, the same shape, the upper Cholesky factor of the inverse of the Hessian in the order of rounding.
+        order: (fan_in,), inputs of large variance first.
+    """
+
+    hessian: torch.Tensor
+    factor: torch.Tensor
+    order: torch.Tensor
+
+
+def prepare_compensation(covariance: npt.NDArray[np.float64]) -> Compensation:
+    """Factorise the covariance of a layer's inputs.
+
+    Args:
+        covariance: (groups, fan_in, fan_in), positive semi-definite.
+    """
+    raw = torch.from_numpy(covariance)
+    variance = raw.diagonal(dim1=1, dim2=2)
+    extra = DAMPING * variance.mean(1, keepdim=True)
+    extra = torch.where(extra > 0, extra, torch.ones_like(extra))
+    hessian = raw + torch.diag_embed(extra.expand_as(variance))
+    order = hessian.diagonal(dim1=1, dim2=2).mean(0).argsort(descending=True, stable=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian[:, order][:, :, order]))
+    return Compensation(hessian=hessian.float(), factor=torch.linalg.cholesky(inverse, upper=True).float(), order=order)
 
 
 def round_jointly(
     weight: npt.NDArray[np.float64],
     scale: npt.NDArray[np.float64],
-    covariance: npt.NDArray[np.float64],
+    compensation: Compensation,
     bits: int,
     smallest_scale: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Choose steps and integers of little mean squared output error, trace(D C D^T) with D the change of the weights.
+    """Choose steps and integers of little mean squared output error, trace(D C D^T) with D the change of the weights and C the covariance.
 
     Args:
         weight: (out, fan_in), the output channels of one group after another.
         scale: (out,), the steps to start from, > 0.
-        covariance: (groups, fan_in, fan_in), of the inputs.
+        compensation: From `prepare_compensation`.
         bits: Signed bits, 2 to 8.
         smallest_scale: (out,), no step goes below.
 
     Returns:
         The steps, (out,), and the integers as float64, (out, fan_in).
     """
-    groups, fan_in = covariance.shape[:2]
-    hessian = _damped(torch.from_numpy(covariance))
-    real = torch.from_numpy(weight).reshape(groups, -1, fan_in)
-    floor = torch.from_numpy(smallest_scale).reshape(groups, -1)
-    shrinks = torch.tensor(_SHRINKS[bits], dtype=torch.float64)
-    steps = torch.maximum(torch.from_numpy(scale).reshape(groups, 1, -1) * shrinks[:, None], floor[:, None])
-    candidates = _compensate(real, steps, hessian, bits)
+    hessian = compensation.hessian
+    groups, fan_in = hessian.shape[:2]
+    real = torch.from_numpy(weight).float().reshape(groups, -1, fan_in)
+    floor = torch.from_numpy(smallest_scale).float().reshape(groups, -1)
+    steps = torch.from_numpy(scale).float().reshape(groups, 1, -1) * torch.tensor(_SHRINKS[bits])[:, None]
+    steps = torch.maximum(steps, floor[:, None])
+    candidates = _compensate(real, steps, compensation, bits)
     best = _output_error(candidates * steps[..., None] - real[:, None], hessian).argmin(1, keepdim=True)
     step = steps.gather(1, best).squeeze(1)
     integers = candidates.gather(1, best[..., None].expand(-1, -1, -1, fan_in)).squeeze(1)
-    integers = _descend(real, integers, step, hessian, bits)
     step = torch.maximum(_best_step(real, integers, step, hessian), floor)
     integers = _descend(real, integers, step, hessian, bits)
-    return step.reshape(-1).numpy(), integers.reshape(weight.shape).numpy()
-
-
-def _damped(covariance: torch.Tensor) -> torch.Tensor:
-    variance = covariance.diagonal(dim1=1, dim2=2)
-    extra = DAMPING * variance.mean(1, keepdim=True)
-    extra = torch.where(extra > 0, extra, torch.ones_like(extra))
-    return covariance + torch.diag_embed(extra.expand_as(variance))
+    return step.reshape(-1).double().numpy(), integers.reshape(weight.shape).double().numpy()
 
 
 def _output_error(change: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
@@ -73,13 +102,13 @@ def _output_error(change: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     return ((change.flatten(1, 2) @ hessian).reshape(change.shape) * change).sum(-1)
 
 
-def _compensate(real: torch.Tensor, steps: torch.Tensor, hessian: torch.Tensor, bits: int) -> torch.Tensor:
-    """Run GPTQ for every candidate step, the inputs of largest variance first.
+def _compensate(real: torch.Tensor, steps: torch.Tensor, compensation: Compensation, bits: int) -> torch.Tensor:
+    """Run GPTQ for every candidate step.
 
     Args:
         real: (groups, out, fan_in).
         steps: (groups, candidates, out).
-        hessian: (groups, fan_in, fan_in), positive definite.
+        compensation: Of the layer.
         bits: Signed bits.
 
     Returns:
@@ -87,26 +116,27 @@ def _compensate(real: torch.Tensor, steps: torch.Tensor, hessian: torch.Tensor, 
     """
     fan_in = real.shape[-1]
     lowest, highest = integer_range(bits)
-    order = hessian.diagonal(dim1=1, dim2=2).mean(0).argsort(descending=True, stable=True)
-    upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian[:, order][:, :, order])), upper=True)
-    rest = real[:, None, :, order].expand(*steps.shape, fan_in).flatten(1, 2)
+    order, upper = compensation.order, compensation.factor
+    rest = real[:, None, :, order].repeat(1, steps.shape[1], 1, 1).flatten(1, 2)
     step = steps.flatten(1)
     integers = torch.empty_like(rest)
     for start in range(0, fan_in, _BLOCK):
         stop = min(start + _BLOCK, fan_in)
-        block, factor = rest[:, :, start:stop].clone(), upper[:, start:stop, start:stop]
-        error = torch.empty_like(block)
+        # Columns are worked on one by one, so they lie in rows here.
+        block, factor = rest[:, :, start:stop].transpose(1, 2).contiguous(), upper[:, start:stop, start:stop]
+        chosen = torch.empty_like(block)
         for k in range(stop - start):
-            chosen = (block[:, :, k] / step).round().clamp(lowest, highest)
-            error[:, :, k] = (block[:, :, k] - chosen * step) / factor[:, k, k, None]
-            block[:, :, k + 1 :] -= error[:, :, k, None] * factor[:, k, None, k + 1 :]
-            integers[:, :, order[start + k]] = chosen
-        rest = torch.cat([rest[:, :, :stop], rest[:, :, stop:] - error @ upper[:, start:stop, stop:]], 2)
-    return integers.reshape(*steps.shape, fan_in)
+            column = block[:, k]
+            chosen[:, k] = (column / step).round().clamp(lowest, highest)
+            column.sub_(chosen[:, k] * step).div_(factor[:, k, k, None])
+            block[:, k + 1 :].baddbmm_(factor[:, k, k + 1 :, None], column[:, None], alpha=-1)
+        integers[:, :, start:stop] = chosen.transpose(1, 2)
+        rest[:, :, stop:].baddbmm_(block.transpose(1, 2), upper[:, start:stop, stop:], alpha=-1)
+    return integers[:, :, order.argsort()].reshape(*steps.shape, fan_in)
 
 
 def _descend(real: torch.Tensor, integers: torch.Tensor, step: torch.Tensor, hessian: torch.Tensor, bits: int) -> torch.Tensor:
-    """Set one integer of every output channel at a time to its best value, the others held: the error never rises.
+    """Set one integer of every output channel after another to its best value, the others held: the error never rises.
 
     Args:
         real: (groups, out, fan_in).
@@ -119,18 +149,18 @@ def _descend(real: torch.Tensor, integers: torch.Tensor, step: torch.Tensor, hes
     fan_in = real.shape[-1]
     integers = integers.clone()
     gradient = (integers * step[..., None] - real) @ hessian
-    for _ in range(_SWEEPS):
-        for start in range(0, fan_in, _BLOCK):
-            stop = min(start + _BLOCK, fan_in)
-            slope, curvature = gradient[:, :, start:stop].clone(), hessian[:, start:stop, start:stop]
-            change = torch.empty_like(slope)
-            for k in range(stop - start):
-                now = integers[:, :, start + k]
-                best = (now - slope[:, :, k] / (curvature[:, k, k, None] * step)).round().clamp(lowest, highest)
-                change[:, :, k] = (best - now) * step
-                slope += change[:, :, k, None] * curvature[:, k, None, :]
-                integers[:, :, start + k] = best
-            gradient += change @ hessian[:, start:stop]
+    for start in range(0, fan_in, _BLOCK):
+        stop = min(start + _BLOCK, fan_in)
+        slope, curvature = gradient[:, :, start:stop].transpose(1, 2).contiguous(), hessian[:, start:stop, start:stop]
+        now = integers[:, :, start:stop].transpose(1, 2).contiguous()
+        change = torch.empty_like(now)
+        for k in range(stop - start):
+            best = (now[:, k] - slope[:, k] / (curvature[:, k, k, None] * step)).round().clamp(lowest, highest)
+            change[:, k] = (best - now[:, k]) * step
+            now[:, k] = best
+            slope.baddbmm_(curvature[:, k, :, None], change[:, k, None])
+        integers[:, :, start:stop] = now.transpose(1, 2)
+        gradient.baddbmm_(change.transpose(1, 2), hessian[:, start:stop])
     return integers
 
 
@@ -138,5 +168,5 @@ def _best_step(real: torch.Tensor, integers: torch.Tensor, step: torch.Tensor, h
     """Return the step of least error for given integers; the old one where all of them are 0."""
     weighted = integers @ hessian
     power = (weighted * integers).sum(-1)
-    best = (weighted * real).sum(-1) / power.clamp_min(1e-300)
+    best = (weighted * real).sum(-1) / power.clamp_min(1e-30)
     return torch.where(best > 0, best, step)

@@ -14,7 +14,7 @@ import torch
 from mpsearch.errors import QuantizationError, nearest_names
 from mpsearch.quant.correction import input_importance, mean_output_shift, mean_patch
 from mpsearch.quant.functions import apply_unary
-from mpsearch.quant.gptq import round_jointly
+from mpsearch.quant.gptq import Compensation, prepare_compensation, round_jointly
 from mpsearch.quant.ranges import INTERVALS, activation_quantization, minmax_interval, round_weight, weight_scale
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
@@ -109,6 +109,7 @@ class Quantizer:
         self.settings = settings or QuantizerSettings()
         self.quantizations = self._activation_quantizations()
         self._rounded: dict[tuple[str, int], RoundedWeight] = {}
+        self._last_compensation: tuple[str, Compensation | None] = ("", None)
 
     def rounded(self, layer: Layer, bits: int) -> RoundedWeight:
         """Return a layer's weights at a bit-width; layers that store one weight get the same integers."""
@@ -167,13 +168,19 @@ class Quantizer:
         smallest = self._smallest_scale(weight_key)
         scale = weight_scale(rows, bits, self.settings.weight_range, input_importance(owner, seen.mean_square, seen.mean))
         scale = np.maximum(scale, smallest)
-        covariance = self._covariance(weight_key) if self.settings.rounding == "gptq" else None
-        if covariance is None:
+        compensation = self._compensation(weight_key) if self.settings.rounding == "gptq" else None
+        if compensation is None:
             return scale, round_weight(rows, scale, bits)
-        return round_jointly(rows, scale, covariance, bits, smallest)
+        return round_jointly(rows, scale, compensation, bits, smallest)
+
+    def _compensation(self, weight_key: str) -> Compensation | None:
+        """Return the compensation over all layers that store one weight, or None if calibration kept no covariance; only the last is kept."""
+        if self._last_compensation[0] != weight_key:
+            covariance = self._covariance(weight_key)
+            self._last_compensation = (weight_key, None if covariance is None else prepare_compensation(covariance))
+        return self._last_compensation[1]
 
     def _covariance(self, weight_key: str) -> npt.NDArray[np.float64] | None:
-        """Return the summed input covariance of the layers that store one weight, or None if calibration kept none."""
         users = {layer.name for layer in self.graph.weighted_layers if layer.weight_key == weight_key}
         kept = [moments.covariance.astype(np.float64) for moments in self.stats.moments if moments.layer in users]
         if not kept:
