@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mpsearch.cli import main
+
+FILE = Path(__file__).with_name("tiny_workload.py")
+TINY = f"{FILE}:tiny"
+
+
+def test_optimize_prints_the_result_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["optimize", TINY, "--budget", "1300B", "--out", str(tmp_path / "run"), "--json", "--quiet"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+def test_optimize_shows_layers_budget_and_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["optimize", TINY, "--budget", "1300B", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("stem", "wide", "head", "uniform w", "chosen", "float", "status optimal", "mpsearch run"):
+        assert text in printed
+
+
+def test_every_stage_reruns_alone_and_ends_in_a_bundle_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path), "--quiet", "--json"]
+    for command in ("capture", "calibrate", "score", "cost"):
+        assert main([command, TINY, *out]) == 0
+    assert main(["search", f"{FILE}:constant_calibration", "--budget", "bits=4", *out]) == 2  # the folder belongs to another workload
+    for command in (["search", "--budget", "bits=4"], ["evaluate"], ["apply"], ["export"]):
+        assert main([*command, *out]) == 0  # and remembers which
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "bundle"), "--json"]) == 0
+    assert "0 mismatches" in json.loads(capsys.readouterr().out)["selftest"]
+
+
+BAD = [
+    (["optimize", TINY], 2, "No budget was given"),
+    (["optimize", TINY, "--budget", "12XB"], 2, "unknown unit 'XB'"),
+    (["optimize", TINY, "--budget", "much"], 2, "cannot be read"),
+    (["optimize", TINY, "--budget=-2MB"], 2, "wanted a finite number above 0"),
+    (["optimize", TINY, "--budget", "100B"], 3, "the least flash of any config is"),
+    (["optimize", TINY, "--budget", "2MB", "--target", "cortex-m9"], 2, "did you mean cortex-m"),
+    (["optimize", TINY, "--budget", "2MB", "--space", "w248"], 2, "did you mean w248-a8"),
+    (["optimize", TINY, "--budget", "2MB", "--proxy", "fishers"], 2, "did you mean fisher"),
+    (["optimize", TINY, "--budget", "2MB", "--solver", "ilps"], 2, "did you mean ilp"),
+    (["optimize", "digit", "--budget", "2MB"], 2, "did you mean digits"),
+    (["optimize", f"{FILE}:tinny", "--budget", "2MB"], 2, "has no function 'tinny'"),
+    (["optimize", f"{FILE}:nan_weights", "--budget", "2MB"], 2, "NaN"),
+    (["optimize", f"{FILE}:constant_calibration", "--budget", "2MB"], 2, "is constant"),
+    (["optimize", TINY, "--budget", "2MB", "--resume"], 2, "no run to resume"),
+    (["run", "nowhere"], 2, "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), BAD, ids=[message for _, _, message in BAD])
+def test_bad_input_is_one_clear_error(
+    arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = ["--out", "run"] if arguments[0] == "optimize" else []
+    assert main([*arguments, *out]) == code
+    error = capsys.readouterr().err
+    assert error.count("error: ") == 1
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_budget_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    assert main(["optimize", TINY, "--budget", "100B", "--out", str(tmp_path / "run"), "--quiet"]) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_occupied_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["optimize", TINY, "--budget", "2MB", "--out", str(tmp_path), "--quiet"]) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_missing_compiler_is_named_and_the_bundle_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["optimize", TINY, "--budget", "2MB", "--out", str(out), "--quiet"]) == 0
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert main(["run", str(out / "bundle")]) == 2
+    assert "compiler" in capsys.readouterr().err
+    assert (out / "bundle" / "model.c").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("targets", "cortex-m7"), ("spaces", "w2to8-a8"), ("proxies", "fisher"), ("solvers", "ilp"), ("workloads", "digits")],
+)
+def test_list_names_what_there_is(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind, "--json"]) == 0
+    assert name in json.loads(capsys.readouterr().out)
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from mpsearch.pipeline import Pipeline
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "evaluate", interrupt)
+    assert main(["optimize", TINY, "--budget", "2MB", "--out", str(tmp_path / "run"), "--quiet"]) == 130
+    assert "--resume" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mpsearch.errors import InfeasibleBudgetError, MpsearchError
+from mpsearch.evaluate.integer import IntegerNetwork
+from mpsearch.export.host import run_bundle
+from mpsearch.pipeline import Pipeline, optimize
+from mpsearch.runs.folder import RunFolder
+from mpsearch.runs.request import RunRequest
+from mpsearch.storage import read_config_yaml
+from mpsearch.workloads.load import load_workload
+from mpsearch.workloads.workload import Workload
+
+TINY = f"{Path(__file__).with_name('tiny_workload.py')}:tiny"
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return load_workload(TINY)
+
+
+def request(*budget: str, **options: object) -> RunRequest:
+    return RunRequest(workload="tiny", budget=budget, **options)  # type: ignore[arg-type]
+
+
+def test_a_run_leaves_everything_the_contract_names(workload: Workload, tmp_path: Path) -> None:
+    optimize(workload, request("1300B"), tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"result.json", "config.yaml", "scores.json", "costs.json", "front.csv", "report.html", "bundle", "log.txt"} <= names
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    wanted = "schema workload model_digest seed budget cost status objective bound gap error error_float error_uniform"
+    assert set(wanted.split()) | {"proxy_rank_correlation", "bundle", "wall_seconds"} <= result.keys()
+    assert result["status"] == "optimal"
+    assert result["error_float"] == 0
+
+
+def test_the_budget_the_result_and_the_exported_bytes_are_one_number(workload: Workload, tmp_path: Path) -> None:
+    _, result = optimize(workload, request("1300B"), tmp_path / "run")
+    bundle = result["bundle"]
+    exported = len((tmp_path / "run" / "bundle" / "model.bin").read_bytes())
+    assert bundle["flash_bytes"] == exported == result["cost"]["flash"]  # type: ignore[index]
+    assert exported <= 1300
+    manifest = json.loads((tmp_path / "run" / "bundle" / "manifest.json").read_text())
+    assert manifest["arena_bytes"] == result["cost"]["ram"]  # type: ignore[index]
+
+
+def test_the_reported_error_is_that_of_the_exported_c(workload: Workload, tmp_path: Path) -> None:
+    _, result = optimize(workload, request("bits=3"), tmp_path / "run")
+    pipeline = Pipeline(workload, request("bits=3"), RunFolder(tmp_path / "unused"))
+    network = IntegerNetwork(pipeline.quantizer.quantize(read_config_yaml(tmp_path / "run" / "config.yaml")))
+    images, labels = workload.evaluation[0]
+    integers = network.quantize_inputs(images)[pipeline.graph.inputs[0]].to(torch.int8).numpy()
+    outputs = run_bundle(tmp_path / "run" / "bundle", integers)
+    assert np.array_equal(outputs, network.integer_output(network.quantize_inputs(images)).numpy())
+    assert result["error"] == pytest.approx(100 * float((outputs.argmax(1) != labels.numpy()).mean()))
+
+
+def test_the_same_seed_gives_the_same_bytes(workload: Workload, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        optimize(workload, request("1300B", seed=3), tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one" / "bundle").rglob("*") if path.is_file())
+    for file in (Path("config.yaml"), *files):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_an_infeasible_budget_is_refused_before_anything_is_written(workload: Workload, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleBudgetError, match=r"the least flash .* Pinned by .*nearest feasible is --budget"):
+        optimize(workload, request("100B"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_budgets_hold_at_once(workload: Workload, tmp_path: Path) -> None:
+    _, result = optimize(workload, request("1600B", "ram=4KiB", "bops=4M", "latency=20ms"), tmp_path / "run")
+    limits = {"flash": 1600, "ram": 4096, "bops": 4e6, "latency": 0.02}
+    assert result["budget"] == limits
+    assert all(result["cost"][metric] <= limit for metric, limit in limits.items())  # type: ignore[index]
+
+
+def test_the_best_uniform_precision_competes(workload: Workload, tmp_path: Path) -> None:
+    summary, result = optimize(workload, request("bits=5"), tmp_path / "run")
+    assert summary.uniform is not None
+    assert {summary.scores.precisions[index].weight_bits for index in summary.uniform.choice} == {5}
+    assert result["error"] <= result["error_uniform"]  # type: ignore[operator]
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, undisturbed = optimize(workload, request("1300B"), tmp_path / "undisturbed")
+    evaluate, calls = Pipeline.evaluate, []
+
+    def interrupt(self: Pipeline, config: object) -> object:
+        calls.append(config)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(self, config)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pipeline, "evaluate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        optimize(workload, request("1300B"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
+    calls.clear()
+    calls.extend(["two", "were", "done", "before"])
+    _, resumed = optimize(workload, request("1300B"), tmp_path / "run", resume=True)
+    fresh = [key for key in undisturbed if key != "wall_seconds"]
+    assert {key: resumed[key] for key in fresh} == {key: undisturbed[key] for key in fresh}
+    evaluated = len(calls) - 4
+    assert evaluated == undisturbed["trials"]["finished"] - 2  # type: ignore[index]
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == (tmp_path / "undisturbed" / "config.yaml").read_bytes()
+
+
+def test_the_callers_model_is_not_changed(workload: Workload, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in workload.model.state_dict().items()}
+    optimize(workload, request("bits=3"), tmp_path / "run")
+    assert all(torch.equal(value, before[name]) for name, value in workload.model.state_dict().items())
+
+
+@pytest.mark.parametrize(("option", "value"), [("proxy", "fishr"), ("solver", "lip")])
+def test_unknown_strategies_offer_the_nearest(workload: Workload, option: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(MpsearchError, match=rf"Unknown {option} '{value}'.*did you mean"):
+        Pipeline(workload, request("2MB", **{option: value}), RunFolder(tmp_path))
