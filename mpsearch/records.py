@@ -429,6 +429,7 @@ class TensorStats:
         histogram: int64 (bins,), counts of equal bins between minimum and maximum.
         mean: float64, the tensor's shape: mean over samples. With it the mean output of a layer is known exactly, padding included.
         mean_square: float64, the tensor's shape: mean of the squares over samples.
+        interval: The (low, high) that moves the network's output least when the tensor is rounded to 8 bits; None where it was not measured.
     """
 
     name: str
@@ -437,6 +438,7 @@ class TensorStats:
     histogram: npt.NDArray[np.int64]
     mean: npt.NDArray[np.float64]
     mean_square: npt.NDArray[np.float64]
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""

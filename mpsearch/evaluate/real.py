@@ -41,6 +41,11 @@ class RealNetwork:
         changed: Collection[str] = replaced.keys()
         return rewalk(self.graph, self._run(replaced), values, changed)
 
+    def output_with(self, values: Mapping[str, torch.Tensor], replaced: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the output with some activations replaced, reusing those that do not depend on them."""
+        with torch.no_grad():
+            return rewalk(self.graph, self._run(None), values, (), replaced)
+
     def _run(self, replaced: Mapping[str, Parameters] | None) -> Run:
         chosen = {**self.parameters, **(replaced or {})}
 

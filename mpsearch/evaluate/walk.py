@@ -61,17 +61,22 @@ def walk_all(graph: LayerGraph, run: Run, inputs: Mapping[str, torch.Tensor]) ->
     return values
 
 
-def rewalk(graph: LayerGraph, run: Run, values: Mapping[str, torch.Tensor], changed: Collection[str]) -> torch.Tensor:
-    """Compute the output when some layers have changed, reusing every activation that does not depend on them.
+def rewalk(
+    graph: LayerGraph, run: Run, values: Mapping[str, torch.Tensor], changed: Collection[str], replaced: Mapping[str, torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Compute the output when some layers or activations have changed, reusing every activation that does not depend on them.
 
     Args:
         graph: The graph.
         run: The execution with the changes in it.
         values: Every activation without the changes, from `walk_all`.
         changed: Names of the changed layers.
+        replaced: Activations to take in place of those computed, by tensor name.
     """
-    fresh: dict[str, torch.Tensor] = {}
+    fresh: dict[str, torch.Tensor] = dict(replaced or {})
     for layer in graph.layers:
+        if layer.output in (replaced or {}):
+            continue
         if layer.name in changed or any(name in fresh for name in layer.inputs):
             fresh[layer.output] = run(layer, [fresh.get(name, values[name]) for name in layer.inputs])
     return fresh.get(graph.output, values[graph.output])

@@ -20,14 +20,10 @@ DAMPING = 0.01
 """Share of the mean variance that is added to every variance: keeps inputs that were never seen to vary from growing without bound."""
 
 _BLOCK = 64
-_SHRINKS: dict[int, tuple[float, ...]] = {
-    2: (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
-    3: (0.75, 0.85, 0.95, 1.05, 1.15),
-    4: (0.88, 0.96, 1.04, 1.12),
-    5: (0.95, 1.0, 1.05),
-    6: (1.0,),
-    7: (1.0,),
-    8: (1.0,),
+_SWEEPS = 2
+_SHRINKS: dict[int, list[float]] = {
+    bits: np.linspace(1 - reach, 1 + reach, count).tolist()
+    for bits, reach, count in ((2, 0.4, 15), (3, 0.3, 13), (4, 0.2, 9), (5, 0.1, 5), (6, 0.05, 3), (7, 0.0, 1), (8, 0.0, 1))
 }
 """Steps to try, as multiples of the first: the fewer the bits, the more the best step moves."""
 
@@ -93,7 +89,8 @@ def round_jointly(
     step = steps.gather(1, best).squeeze(1)
     integers = candidates.gather(1, best[..., None].expand(-1, -1, -1, fan_in)).squeeze(1)
     step = torch.maximum(_best_step(real, integers, step, hessian), floor)
-    integers = _descend(real, integers, step, hessian, bits)
+    for _ in range(_SWEEPS):
+        integers = _descend(real, integers, step, hessian, bits)
     return step.reshape(-1).double().numpy(), integers.reshape(weight.shape).double().numpy()
 
 

@@ -15,7 +15,7 @@ from mpsearch.errors import QuantizationError, nearest_names
 from mpsearch.quant.correction import input_importance, mean_output_shift, mean_patch
 from mpsearch.quant.functions import apply_unary
 from mpsearch.quant.gptq import Compensation, prepare_compensation, round_jointly
-from mpsearch.quant.ranges import INTERVALS, activation_quantization, minmax_interval, round_weight, weight_scale
+from mpsearch.quant.ranges import INTERVALS, WEIGHT_RANGES, activation_quantization, minmax_interval, round_weight, weight_scale
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
     Add,
@@ -52,20 +52,21 @@ class QuantizerSettings:
 
     Attributes:
         weight_range: "minmax", "percentile" or "mse" (weighted by the variance of the input each weight meets).
-        activation_range: "minmax", "percentile" or "mse".
+        activation_range: "minmax", "percentile", "mse", or "measured": least change of the network's output where calibration measured it, "mse"
+            elsewhere.
         bias_correction: Take the mean shift of rounding out of the bias.
         rounding: "nearest", or "gptq": the rounded weights of a channel make up for each other, by the covariance of their inputs. Layers whose
             covariance calibration did not keep (more than `quant.moments.LARGEST_FAN_IN` weights a channel) are rounded to nearest.
     """
 
     weight_range: str = "mse"
-    activation_range: str = "mse"
+    activation_range: str = "measured"
     bias_correction: bool = True
     rounding: str = "gptq"
 
     def __post_init__(self) -> None:
         """Check the method names."""
-        for name, known in (("weight_range", INTERVALS), ("activation_range", INTERVALS), ("rounding", ROUNDINGS)):
+        for name, known in (("weight_range", WEIGHT_RANGES), ("activation_range", INTERVALS), ("rounding", ROUNDINGS)):
             if getattr(self, name) not in known:
                 raise QuantizationError(f"Quantizer settings: {name} is {getattr(self, name)!r}.", nearest_names(getattr(self, name), known))
 

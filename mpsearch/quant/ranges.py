@@ -48,12 +48,21 @@ def mse_interval(stats: TensorStats, bits: int) -> Interval:
     return best
 
 
+def measured_interval(stats: TensorStats, bits: int) -> Interval:
+    """Return the interval that calibration measured to move the network's output least; that of least squared error where it measured none."""
+    return mse_interval(stats, bits) if stats.interval is None else stats.interval
+
+
 INTERVALS: dict[str, Callable[[TensorStats, int], Interval]] = {
     "minmax": minmax_interval,
     "percentile": percentile_interval,
     "mse": mse_interval,
+    "measured": measured_interval,
 }
 """How an activation's interval is chosen."""
+
+WEIGHT_RANGES = ("minmax", "percentile", "mse")
+"""How a weight's interval is chosen."""
 
 
 def activation_quantization(intervals: list[Interval], bits: int) -> Quantization:
@@ -87,8 +96,8 @@ def weight_scale(
     scale = magnitude / largest_integer
     scale = np.where(scale > 0, scale, scale.max() if scale.max() > 0 else 1.0)
     if method != "mse":
-        if method not in INTERVALS:
-            raise QuantizationError(f"Weight range: unknown method {method!r}.", nearest_names(method, INTERVALS))
+        if method not in WEIGHT_RANGES:
+            raise QuantizationError(f"Weight range: unknown method {method!r}.", nearest_names(method, WEIGHT_RANGES))
         return scale
     best, least = scale, np.full(scale.shape, np.inf)
     factor = 1.0 if importance is None else importance
