@@ -15,14 +15,16 @@ import torch.nn.functional as F
 
 from mpsearch.evaluate.operations import convolve, move, pad, window_counts, window_sum
 from mpsearch.evaluate.walk import from_memory, to_memory, walk
+from mpsearch.quant.native import native_library, native_requantize
 from mpsearch.quant.quantize import ADD_SHIFT
+from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize
 from mpsearch.records import Add, AvgPool2d, Conv2d, Layer, LayerConstants, Linear, Mean, Mul, Pad, Quantization, QuantizedGraph, Requantize, Unary
 
 EXACT_FLOAT32 = 1 << 24
 """Integers up to this magnitude, and sums that stay within it, are exact in float32."""
 
-_CHUNK = 1 << 18
-"""Accumulators requantised at a time, so that the 64-bit temporaries stay in cache."""
+_SAMPLES_AT_ONCE = 8
+"""Samples requantised at a time by NumPy, so that the 64-bit temporaries stay in cache."""
 
 
 class IntegerNetwork:
@@ -73,17 +75,16 @@ class IntegerNetwork:
             case Pad() as op:
                 return pad(op, inputs[0], constants.pad_value)
             case Conv2d() | Linear():
-                accumulator = self._accumulate(layer, x) + torch.tensor(constants.bias, dtype=torch.int64)
+                accumulator = self._accumulate(layer, x).add_(torch.tensor(constants.bias))
             case Add():
-                other = inputs[1] - sources[1].zero_point
                 first, second = (
-                    _requantize(value.to(torch.int64) << ADD_SHIFT, params) for value, params in zip((x, other), constants.requantize, strict=False)
+                    _scaled_input(value, source, params) for value, source, params in zip(inputs, sources, constants.requantize, strict=False)
                 )
                 accumulator = first + second
             case Mul():
-                accumulator = (x * (inputs[1] - sources[1].zero_point)).to(torch.int64)
+                accumulator = (x * (inputs[1] - sources[1].zero_point)).to(torch.int32)
             case Mean(axes=axes):
-                accumulator = x.to(torch.int64).sum([axis + 1 for axis in axes]).reshape(len(x), *shape)
+                accumulator = x.to(torch.int32).sum([axis + 1 for axis in axes], dtype=torch.int32).reshape(len(x), *shape)
             case AvgPool2d() as op:
                 return _average(op, x, constants, zero_point)
         return _output_integers(accumulator, constants.requantize[-1], zero_point, constants)
@@ -95,7 +96,7 @@ class IntegerNetwork:
             if part.dtype != weight.dtype:
                 part = part.to(weight.dtype)
             product = convolve(layer.op, part, weight, None) if isinstance(layer.op, Conv2d) else F.linear(part, weight)
-            total = product.to(torch.int64) if total is None else total + product.to(torch.int64)
+            total = product.to(torch.int32) if total is None else total + product.to(torch.int32)
         assert total is not None
         return total
 
@@ -129,26 +130,27 @@ def _exact_slices(layer: Layer, constants: LayerConstants, source: Quantization)
     return slices
 
 
-def _requantize(accumulator: torch.Tensor, params: Requantize) -> torch.Tensor:
-    """Torch twin of quant.requantize.requantize, before zero point and clamp; int64 in, int64 out."""
-    shift = 32 + torch.tensor(params.right_shift, dtype=torch.int64)
-    product = accumulator * torch.tensor(params.multiplier, dtype=torch.int64).mul_(1 << params.left_shift)
-    return product.add_(torch.ones((), dtype=torch.int64) << (shift - 1)).bitwise_right_shift_(shift)
+def _scaled_input(integers: torch.Tensor, source: Quantization, params: Requantize) -> torch.Tensor:
+    """Return an add's input on the scale that both inputs share: 256 possible values, so a table."""
+    values = np.arange(source.lowest, source.highest + 1, dtype=np.int64) - source.zero_point
+    table = requantize(values << ADD_SHIFT, params, 0, -ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT - 1).astype(np.int32)
+    return torch.from_numpy(table)[(integers - source.lowest).to(torch.int32)]
 
 
 def _output_integers(accumulator: torch.Tensor, params: Requantize, zero_point: int, constants: LayerConstants) -> torch.Tensor:
-    channels = accumulator.shape[-1]
-    rows = accumulator.reshape(-1, channels)
-    result = torch.empty(rows.shape, dtype=torch.float32)
-    step = max(1, _CHUNK // channels)
-    for start in range(0, len(rows), step):
-        part = _requantize(rows[start : start + step], params)
-        result[start : start + step] = part.add_(zero_point).clamp_(constants.lowest, constants.highest)
-    return result.reshape(accumulator.shape)
+    """Requantise an int32 accumulator, channels last; the result is float32 as everywhere here."""
+    flat = accumulator.contiguous().numpy()
+    if native_library() is not None:
+        return torch.from_numpy(native_requantize(flat, params, zero_point, constants.lowest, constants.highest)).to(torch.float32)
+    result = np.empty(flat.shape, dtype=np.float32)
+    for start in range(0, len(flat), _SAMPLES_AT_ONCE):
+        part = slice(start, start + _SAMPLES_AT_ONCE)
+        result[part] = requantize(flat[part].astype(np.int64), params, zero_point, constants.lowest, constants.highest)
+    return torch.from_numpy(result)
 
 
 def _average(op: AvgPool2d, x: torch.Tensor, constants: LayerConstants, zero_point: int) -> torch.Tensor:
-    accumulator = window_sum(op, x.to(torch.float64)).round().to(torch.int64)
+    accumulator = window_sum(op, x.to(torch.float64)).round().to(torch.int32)
     params = constants.requantize[0]
     if params.multiplier.size == 1:
         return _output_integers(accumulator, params, zero_point, constants)
