@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from mpsearch.evaluate.operations import convolve, move, pad, window_counts, window_sum
-from mpsearch.evaluate.walk import from_memory, to_memory, walk
+from mpsearch.evaluate.walk import Inputs, from_memory, to_memory, walk
 from mpsearch.quant.native import native_library, native_requantize
 from mpsearch.quant.quantize import ADD_SHIFT
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize
@@ -41,13 +41,13 @@ class IntegerNetwork:
         }
         self._shapes = {tensor.name: tensor.shape for tensor in quantized.graph.tensors}
 
-    def output(self, inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def output(self, inputs: Inputs) -> torch.Tensor:
         """Return the real output (memory order) of a batch of real inputs."""
         integers = self.integer_output(self.quantize_inputs(inputs))
         quantization = self._quantizations[self.graph.output]
         return (integers - quantization.zero_point) * quantization.scale
 
-    def quantize_inputs(self, inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+    def quantize_inputs(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         """Return the integers (as float32, memory order) of a batch of real inputs, by tensor name."""
         return {name: quantize_tensor(value, self._quantizations[name]) for name, value in to_memory(self.graph, inputs).items()}
 
@@ -56,7 +56,7 @@ class IntegerNetwork:
         with torch.no_grad():
             return walk(self.graph, self._run, integers)
 
-    def torch_output(self, inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def torch_output(self, inputs: Inputs) -> torch.Tensor:
         """Return the real output in torch's axis order."""
         return from_memory(self.graph, self.output(inputs))
 

@@ -10,10 +10,8 @@ import torch
 
 from mpsearch.errors import WorkloadError
 from mpsearch.evaluate.metrics import SampleLoss, sample_loss
-from mpsearch.evaluate.walk import from_memory
+from mpsearch.evaluate.walk import SAMPLES_AT_ONCE, Inputs, from_memory, split_batch
 from mpsearch.records import Evaluation, LayerGraph
-
-Inputs = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 class Network(Protocol):
@@ -48,7 +46,7 @@ def measure_error(
     loss = sample_loss(metric)
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
     total, count, samples = 0.0, 0, 0
-    for inputs, targets in batches:
+    for inputs, targets in (part for pair in batches for part in _parts(*pair)):
         with torch.no_grad():
             output = from_memory(network.graph, network.output(inputs))
         try:
@@ -63,3 +61,7 @@ def measure_error(
         samples += len(targets)
         progress(len(targets))
     return Evaluation(error=total / count, metric=name, samples=samples, execution=execution)
+
+
+def _parts(inputs: Inputs, targets: torch.Tensor) -> list[tuple[Inputs, torch.Tensor]]:
+    return list(zip(split_batch(inputs), torch.split(targets, SAMPLES_AT_ONCE), strict=True))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import torch
 
 from mpsearch.evaluate.operations import apply_real
-from mpsearch.evaluate.walk import Run, rewalk, to_memory, walk, walk_all
+from mpsearch.evaluate.walk import Inputs, Run, rewalk, split_batch, to_memory, walk, walk_all
 from mpsearch.records import Layer, LayerGraph
 
 Parameters = tuple[torch.Tensor, torch.Tensor]
@@ -26,15 +26,15 @@ class RealNetwork:
         }
         self._shapes = {tensor.name: tensor.shape for tensor in graph.tensors}
 
-    def output(self, inputs: torch.Tensor | tuple[torch.Tensor, ...], replaced: Mapping[str, Parameters] | None = None) -> torch.Tensor:
+    def output(self, inputs: Inputs, replaced: Mapping[str, Parameters] | None = None) -> torch.Tensor:
         """Return the output (memory order) of a batch, some layers' parameters replaced."""
         return walk(self.graph, self._run(replaced), to_memory(self.graph, inputs))
 
-    def activations(self, batches: Sequence[torch.Tensor | tuple[torch.Tensor, ...]]) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield every activation of each batch, by tensor name."""
+    def activations(self, batches: Sequence[Inputs]) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield every activation, by tensor name, of each part of each batch."""
         with torch.no_grad():
-            for batch in batches:
-                yield walk_all(self.graph, self._run(None), to_memory(self.graph, batch))
+            for part in (part for batch in batches for part in split_batch(batch)):
+                yield walk_all(self.graph, self._run(None), to_memory(self.graph, part))
 
     def changed_output(self, values: Mapping[str, torch.Tensor], replaced: Mapping[str, Parameters]) -> torch.Tensor:
         """Return the output with some layers' parameters replaced, reusing the activations that do not depend on them."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from mpsearch.evaluate.operations import apply_real
-from mpsearch.evaluate.walk import to_memory, walk
+from mpsearch.evaluate.walk import Inputs, to_memory, walk
 from mpsearch.records import Layer, Quantization, QuantizedGraph
 
 
@@ -40,7 +40,7 @@ class SimulatedNetwork:
             bias = torch.tensor(constants.bias, dtype=torch.float32) * scale * self._quantizations[layer.inputs[0]].scale
             self.parameters[layer.name] = (weight, bias)
 
-    def output(self, inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def output(self, inputs: Inputs) -> torch.Tensor:
         """Return the real output (memory order) of a batch."""
         values = {name: fake_quantize(value, self._quantizations[name]) for name, value in to_memory(self.graph, inputs).items()}
         return walk(self.graph, self._run, values)

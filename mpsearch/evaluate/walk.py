@@ -13,11 +13,24 @@ import torch
 from mpsearch.errors import WorkloadError
 from mpsearch.records import Layer, LayerGraph
 
+SAMPLES_AT_ONCE = 64
+"""Samples that are run together: few enough that their activations stay in cache and in memory, whatever the workload's batches are."""
+
+Inputs = torch.Tensor | tuple[torch.Tensor, ...]
+"""A workload's batch of inputs."""
+
 Run = Callable[[Layer, Sequence[torch.Tensor]], torch.Tensor]
 """Compute one layer."""
 
 
-def to_memory(graph: LayerGraph, inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+def split_batch(inputs: Inputs) -> list[Inputs]:
+    """Return a batch in parts of at most `SAMPLES_AT_ONCE` samples."""
+    if isinstance(inputs, tuple):
+        return list(zip(*(torch.split(value, SAMPLES_AT_ONCE) for value in inputs), strict=True))
+    return list(torch.split(inputs, SAMPLES_AT_ONCE))
+
+
+def to_memory(graph: LayerGraph, inputs: Inputs) -> dict[str, torch.Tensor]:
     """Return a workload's batch in memory order, by tensor name.
 
     Raises:

@@ -17,8 +17,8 @@ def score_output_kl(probe: Probe) -> SensitivityTable:
     """Return the mean KL(p_float || p_lowered) in nats; for outputs that are not logits, the noise-to-signal ratio of the output."""
     distance = kl_divergence if probe.outputs_are_logits else noise_to_signal
     raw = {(group.name, precision): 0.0 for group, precision in probe.candidates}
-    samples, steps, passes = 0, len(probe.batches) * len(probe.candidates), 0.0
     share = _suffix_share(probe)
+    steps = probe.samples * len(probe.candidates)
     done = 0
     for values in probe.network.activations(probe.batches):
         real = values[probe.graph.output]
@@ -26,11 +26,10 @@ def score_output_kl(probe: Probe) -> SensitivityTable:
             with torch.no_grad():
                 lowered = probe.network.changed_output(values, probe.lowered(group, precision))
             raw[group.name, precision] += float(distance(real, lowered).sum())
-            done += 1
+            done += len(real)
             probe.progress(done, steps)
-        samples += len(real)
     passes = 1 + sum(share[group.name] for group, _ in probe.candidates)
-    return finish_table("output_kl", probe, {key: value / samples for key, value in raw.items()}, forward_passes=passes)
+    return finish_table("output_kl", probe, {key: value / probe.samples for key, value in raw.items()}, forward_passes=passes)
 
 
 def kl_divergence(real: torch.Tensor, lowered: torch.Tensor) -> torch.Tensor:

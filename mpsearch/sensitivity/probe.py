@@ -70,6 +70,11 @@ class Probe:
         return tuple(sorted({precision for offered in self.offered.values() for precision in offered}))
 
     @property
+    def samples(self) -> int:
+        """How many samples the batches hold."""
+        return sum(len(batch[0] if isinstance(batch, tuple) else batch) for batch in self.batches)
+
+    @property
     def outputs_are_logits(self) -> bool:
         """Whether the last axis of the output holds logits."""
         return self.metric in ("top1_error", "bits_per_token")
