@@ -16,7 +16,7 @@ class ChannelAffine:
     """scale[c] * x + offset[c] over the last axis: a batch norm that has not found its convolution yet."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Draft:
     """A layer that can still change; the fields are those of `records.Layer`.
 

@@ -15,7 +15,7 @@ from torch import fx
 from mpsearch.errors import GraphError
 from mpsearch.graph.draft import ChannelAffine, Draft, DraftGraph
 from mpsearch.graph.layout import Value, channels_last_order, plain_order, reshape_order, same_memory
-from mpsearch.graph.trace import Trace, module_path, source_line
+from mpsearch.graph.trace import TRACED_BATCH, Trace, module_path, source_line
 from mpsearch.records import Op, Reshape, Transpose
 
 Arguments = dict[str, Any]
@@ -27,7 +27,7 @@ Rule = Callable[["Lowering", Arguments], Any]
 
 SUPPORTED = (
     "conv1d/2d, linear, batch norm, add, sub, mul, concat, relu, relu6, leaky_relu, hardswish, hardsigmoid, sigmoid, tanh, silu, gelu, clamp, "
-    "max/avg/adaptive pooling, mean, pad, slice, split, reshape, flatten, permute, squeeze"
+    "max/avg/adaptive pooling, amax, mean, pad, slice, split, stack, reshape, flatten, permute, squeeze, pixel_shuffle"
 )
 
 
@@ -152,7 +152,7 @@ class Lowering:
                 "token ids and embeddings are not supported yet.",
             )
         shape = tuple(int(size) for size in value.shape[1:])
-        last = len(shape) == 3 or (len(shape) == 2 and any("conv1d" in op_name(user) for user in node.users))
+        last = len(shape) == 3 or (len(shape) == 2 and _meets_sequence_op(node))
         order = channels_last_order(len(shape)) if last else plain_order(len(shape))
         name = self._unique(node.name)
         result = Value(tensor=name, shape=shape, order=order)
@@ -174,7 +174,16 @@ class Lowering:
                 "it is not supported.",
                 f"supported: {SUPPORTED}. Move it out of the deployed part of the network, or replace it.",
             )
-        return self.rules[name](self, arguments)
+        result = self.rules[name](self, arguments)
+        if isinstance(result, Value) and name != "expand":
+            self._check_shape(result, node)
+        return result
+
+    def _check_shape(self, value: Value, node: fx.Node) -> None:
+        wanted = tuple(node.meta["val"].shape)
+        if (TRACED_BATCH, *value.shape) != wanted:
+            raise self.fail(f"its result has shape {wanted}, which was read as {(TRACED_BATCH, *value.shape)}.", "the batch axis must stay first.")
+
 
     def _arguments(self, node: fx.Node) -> Arguments:
         if not hasattr(node.target, "_schema"):
@@ -216,6 +225,22 @@ class Lowering:
             unique = f"{name}#{count}"
         self._names.add(unique)
         return unique
+
+
+_SEQUENCE_OPS = ("conv1d", "max_pool1d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d")
+_ORDER_BLIND_OPS = ("pad", "constant_pad_nd", "slice", "clone", "dropout", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "div", "to", "relu")
+
+
+def _meets_sequence_op(node: fx.Node) -> bool:
+    """Whether the first op that cares for the order of (C, L) axes is one over sequences, which wants channels last."""
+    waiting = list(node.users)
+    while waiting:
+        user = waiting.pop(0)
+        if op_name(user) in _SEQUENCE_OPS:
+            return True
+        if op_name(user) in _ORDER_BLIND_OPS or user.target is operator.getitem:
+            waiting += user.users
+    return False
 
 
 def op_name(node: fx.Node) -> str:

@@ -25,6 +25,23 @@ def lower_unary(function: str, *names: str) -> Callable[[Lowering, Arguments], V
     return lower
 
 
+def lower_prelu(low: Lowering, arguments: Arguments) -> Value:
+    """Lower a leaky relu whose one slope was learned."""
+    value, slope = arguments["self"], arguments["weight"]
+    if not isinstance(slope, torch.Tensor) or slope.numel() != 1:
+        raise low.fail("it has a slope per channel.", "wanted one slope: nn.PReLU(1).")
+    return low.emit(Unary(function="leaky_relu", parameters=(float(slope),)), [value], value.shape, value.order)
+
+
+def lower_softmax(low: Lowering, arguments: Arguments) -> Value:
+    """Refuse a softmax, which has no integer kernel.
+
+    Raises:
+        GraphError: Always.
+    """
+    raise low.fail("it is not supported.", "return the logits: softmax does not change which class is largest; apply it after the network, if at all.")
+
+
 def lower_gelu(low: Lowering, arguments: Arguments) -> Value:
     """Lower gelu, exact or by tanh."""
     value = arguments["self"]

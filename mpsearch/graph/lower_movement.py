@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from torch import fx
 
 from mpsearch.graph.layout import Value
-from mpsearch.graph.lower import Arguments, Lowering
+from mpsearch.graph.lower import Arguments, Lowering, op_name
 from mpsearch.graph.trace import TRACED_BATCH
 from mpsearch.records import Concat, Pad, Slice
 
@@ -152,12 +153,58 @@ def lower_squeeze(low: Lowering, arguments: Arguments) -> Value:
 
 
 def lower_expand(low: Lowering, arguments: Arguments) -> Value:
-    """Lower an expand that repeats nothing."""
+    """Lower an expand that repeats nothing, or whose readers broadcast by themselves against a tensor of the expanded shape."""
     value: Value = arguments["self"]
-    wanted = [size if given == -1 else given for given, size in zip(arguments["size"], (TRACED_BATCH, *value.shape), strict=False)]
-    if tuple(wanted[1:]) != value.shape:
-        raise low.fail(f"it repeats values ({value.shape} to {tuple(wanted[1:])}).", "an addition or product broadcasts by itself.")
+    wanted = tuple(low.node.meta["val"].shape[1:])
+    if wanted != value.shape and not all(_broadcasts(low, user, wanted) for user in low.node.users):
+        raise low.fail(f"it repeats values ({value.shape} to {wanted}).", "an addition or product broadcasts by itself.")
     return value
+
+
+def _broadcasts(low: Lowering, user: fx.Node, wanted: tuple[int, ...]) -> bool:
+    """Whether a reader of an expanded tensor is a sum or product whose other operand has the whole shape and is not expanded itself."""
+    others = [item for item in user.args if isinstance(item, fx.Node) and item is not low.node]
+    whole = len(others) == 1 and op_name(others[0]) != "expand" and tuple(others[0].meta["val"].shape[1:]) == wanted
+    return whole and op_name(user) in ("add", "sub", "mul")
+
+
+def lower_stack(low: Lowering, arguments: Arguments) -> Value:
+    """Lower a stack: a concatenation along a new axis."""
+    values = arguments["tensors"]
+    if not all(isinstance(value, Value) for value in values):
+        raise low.fail("it joins a constant to an activation.")
+    axis = arguments["dim"] % (len(values[0].shape) + 2)
+    return lower_concat(low, {"tensors": [lower_unsqueeze(low, {"self": value, "dim": axis}) for value in values], "dim": axis})
+
+
+def lower_unbind(low: Lowering, arguments: Arguments) -> tuple[Value, ...]:
+    """Lower the unpacking of an axis into its entries."""
+    value = arguments["self"]
+    axis = low.feature_axis(value, arguments["dim"])
+    return tuple(lower_select(low, {"self": value, "dim": axis + 1, "index": index}) for index in range(value.shape[axis]))
+
+
+def lower_pixel_shuffle(low: Lowering, arguments: Arguments) -> Value:
+    """Lower depth to space: (C * r * r, H, W) to (C, H * r, W * r)."""
+    value, factor = arguments["self"], int(arguments["upscale_factor"])
+    channels, height, width = value.shape
+    split = low.reshape(value, (channels // factor**2, factor, factor, height, width))
+    return low.reshape(low.permute(split, (0, 1, 4, 2, 5, 3)), (channels // factor**2, height * factor, width * factor))
+
+
+def lower_pixel_unshuffle(low: Lowering, arguments: Arguments) -> Value:
+    """Lower space to depth: (C, H * r, W * r) to (C * r * r, H, W)."""
+    value, factor = arguments["self"], int(arguments["downscale_factor"])
+    channels, height, width = value.shape[0], value.shape[1] // factor, value.shape[2] // factor
+    split = low.reshape(value, (channels, height, factor, width, factor))
+    return low.reshape(low.permute(split, (0, 1, 3, 5, 2, 4)), (channels * factor**2, height, width))
+
+
+def lower_cast(low: Lowering, arguments: Arguments) -> Value:
+    """Lower a cast between floating types, which a quantised network does not notice."""
+    if not low.node.meta["val"].dtype.is_floating_point:
+        raise low.fail(f"it casts to {str(low.node.meta['val'].dtype).removeprefix('torch.')}.", "wanted a floating type.")
+    return lower_identity(low, arguments)
 
 
 def lower_identity(low: Lowering, arguments: Arguments) -> Value:

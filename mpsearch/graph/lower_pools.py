@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from mpsearch.graph.layout import Value
+import math
+
+from mpsearch.graph.layout import Value, plain_order
 from mpsearch.graph.lower import Arguments, Lowering
 from mpsearch.graph.windows import along, pair, spatial
 from mpsearch.records import AvgPool2d, MaxPool2d, Mean, Reshape
@@ -78,6 +80,38 @@ def lower_adaptive_avg_pool(low: Lowering, arguments: Arguments) -> Value:
         kernel = (height // wanted[0], width // wanted[1])
         result = low.emit(AvgPool2d(kernel=kernel, stride=kernel), [value], (channels, *wanted), (1, 2, 0))
     return _pool_output(low, result, one_dimensional)
+
+
+def lower_adaptive_max_pool(low: Lowering, arguments: Arguments) -> Value:
+    """Lower adaptive max pooling with equal windows."""
+    value, one_dimensional = _pool_input(low, arguments["self"])
+    channels, height, width = value.shape
+    wanted = along(arguments["output_size"], one_dimensional)
+    if height % wanted[0] or width % wanted[1]:
+        raise low.fail(f"windows differ in size: {(height, width)} into {wanted}.", "wanted an output size that divides the input.")
+    kernel = (height // wanted[0], width // wanted[1])
+    return _pool_output(low, low.emit(MaxPool2d(kernel=kernel, stride=kernel), [value], (channels, *wanted), (1, 2, 0)), one_dimensional)
+
+
+def lower_amax(low: Lowering, arguments: Arguments) -> Value:
+    """Lower the maximum over named axes as one pooling window: the axes are brought together, the others go before and behind."""
+    value: Value = arguments["self"]
+    axes = arguments["dim"]
+    if axes in ([], None):
+        raise low.fail("it reduces the batch axis too.", "name the axes: x.amax((2, 3)).")
+    logical = sorted({low.feature_axis(value, axis) for axis in ([axes] if isinstance(axes, int) else axes)})
+    places = sorted(value.memory_axis(axis) for axis in logical)
+    if places != list(range(places[0], places[-1] + 1)):
+        value = low.with_order(value, (*logical, *(axis for axis in value.order if axis not in logical)))
+        places = list(range(len(logical)))
+    memory = value.memory_shape
+    before, length, behind = (math.prod(part) for part in (memory[: places[0]], memory[places[0] : places[-1] + 1], memory[places[-1] + 1 :]))
+    image = Value(tensor=value.tensor, shape=memory, order=plain_order(len(memory)))
+    image = low.reshape(image, (before, length, behind), internal=True)
+    largest = low.emit(MaxPool2d(kernel=(1, length), stride=(1, length)), [image], (before, 1, behind), (0, 1, 2))
+    kept = tuple(1 if axis in logical else size for axis, size in enumerate(value.shape))
+    result = low.emit(Reshape(), [largest], kept, value.order, internal=True)
+    return result if arguments["keepdim"] else low.reshape(result, tuple(size for axis, size in enumerate(value.shape) if axis not in logical))
 
 
 def lower_mean(low: Lowering, arguments: Arguments) -> Value:

@@ -65,7 +65,7 @@ def lower_linear(low: Lowering, arguments: Arguments) -> Value:
     value, weight, bias = arguments["input"], arguments["weight"], arguments.get("bias")
     if not isinstance(value, Value) or not isinstance(weight, torch.Tensor):
         raise low.fail("the weight is computed from the input.")
-    return _dense(low, value, weight, bias)
+    return _dense(low, value, weight, bias, low.constant_names.get(id(weight), ""))
 
 
 def lower_matmul(low: Lowering, arguments: Arguments) -> Value:
@@ -73,10 +73,10 @@ def lower_matmul(low: Lowering, arguments: Arguments) -> Value:
     value, weight = (arguments[name] for name in (("self", "mat2") if "mat2" in arguments else ("self", "other")))
     if not isinstance(value, Value) or not isinstance(weight, torch.Tensor) or weight.ndim != 2:
         raise low.fail("only a product with one constant matrix on the right is supported.")
-    return _dense(low, value, weight.t(), None)
+    return _dense(low, value, weight.t(), None, low.constant_names.get(id(weight), ""))
 
 
-def _dense(low: Lowering, value: Value, weight: torch.Tensor, bias: torch.Tensor | None) -> Value:
+def _dense(low: Lowering, value: Value, weight: torch.Tensor, bias: torch.Tensor | None, weight_name: str) -> Value:
     rank = len(value.shape)
     if value.order[-1] != rank - 1:
         value = low.with_order(value, plain_order(rank))
@@ -87,7 +87,7 @@ def _dense(low: Lowering, value: Value, weight: torch.Tensor, bias: torch.Tensor
         value.order,
         weight=_numpy(weight).copy(),
         bias=np.zeros(weight.shape[0]) if bias is None else _numpy(bias),
-        weight_name=low.constant_names.get(id(weight), ""),
+        weight_name=weight_name,
     )
 
 
