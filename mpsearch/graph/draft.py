@@ -22,7 +22,6 @@ class Draft:
 
     Attributes:
         weight_name: Qualified name of the parameter the weight came from.
-        internal: Written by lowering itself (the reshapes around a 1-D convolution), so folding may look through it.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Draft:
     weight_name: str = ""
     module_path: str = ""
     source: str = ""
-    internal: bool = False
 
     @property
     def where(self) -> str:

@@ -5,8 +5,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
 from mpsearch.graph.draft import ChannelAffine, Draft, DraftGraph
 from mpsearch.records import Add, AvgPool2d, Conv2d, Linear, Mean, Mul, Pad, Reshape, Slice, Transpose, Unary
+
+FloatArray = npt.NDArray[np.float64]
 
 _FUSES_CLAMP = (Conv2d, Linear, Add, Mul, Mean, AvgPool2d)
 _CLAMPS = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
@@ -17,7 +22,7 @@ def fold(graph: DraftGraph) -> DraftGraph:
     for run in (
         drop_idle_movement,
         merge_slices,
-        fold_channel_affine,
+        fold_affine,
         fuse_clamps,
         fold_padding,
         lower_channel_affine,
@@ -28,21 +33,47 @@ def fold(graph: DraftGraph) -> DraftGraph:
     return graph
 
 
-def fold_channel_affine(graph: DraftGraph) -> None:
-    """Fold each batch norm into the convolution or dense layer before it."""
+def fold_affine(graph: DraftGraph) -> None:
+    """Fold batch norms, scales and offsets into the convolution or dense layer before them, and into each other."""
     for draft in list(graph.drafts):
-        if not isinstance(draft.op, ChannelAffine):
+        affine = _affine(draft)
+        source = None if affine is None else _sole_source(graph, draft.inputs[0])
+        if affine is None or source is None or source.clamp is not None:
             continue
-        source = _sole_source(graph, draft.inputs[0])
-        if source is None or not isinstance(source.op, (Conv2d, Linear)) or source.clamp is not None:
-            continue
-        assert source.weight is not None
-        assert source.bias is not None
+        scale, offset = affine
+        channels = graph.shapes[source.output][-1:]
+        inner = _affine(source)
+        if inner is not None:
+            if inner[0].ndim == 1 and scale.ndim == 1 and inner[0].size != scale.size:
+                continue
+            combined = inner[0] * scale, inner[1] * scale + offset
+            if combined[0].ndim == 1:
+                draft.op, draft.weight, draft.bias = ChannelAffine(), combined[0], combined[1]
+            else:
+                draft.op = Unary(function="affine", parameters=(float(combined[0]), float(combined[1])))
+            _remove(graph, source)
+        elif isinstance(source.op, (Conv2d, Linear)) and scale.shape in ((), channels) and not (scale.ndim == 0 and _is_tied(graph, source)):
+            assert source.weight is not None
+            assert source.bias is not None
+            source.weight = source.weight * scale.reshape(-1, *([1] * (source.weight.ndim - 1)))
+            source.bias = source.bias * scale + offset
+            _remove(graph, draft)
+
+
+def _affine(draft: Draft) -> tuple[FloatArray, FloatArray] | None:
+    """Return scale and offset of a draft that computes scale * x + offset: (channels,) each, or () for plain numbers."""
+    if isinstance(draft.op, ChannelAffine):
         assert draft.weight is not None
         assert draft.bias is not None
-        source.weight = source.weight * draft.weight.reshape(-1, *([1] * (source.weight.ndim - 1)))
-        source.bias = source.bias * draft.weight + draft.bias
-        _remove(graph, draft)
+        return draft.weight, draft.bias
+    if isinstance(draft.op, Unary) and draft.op.function == "affine":
+        return np.array(draft.op.parameters[0]), np.array(draft.op.parameters[1])
+    return None
+
+
+def _is_tied(graph: DraftGraph, draft: Draft) -> bool:
+    """Whether other layers store the same weight, which then must not be scaled for one of them alone."""
+    return bool(draft.weight_name) and sum(other.weight_name == draft.weight_name for other in graph.drafts) > 1
 
 
 def fuse_clamps(graph: DraftGraph) -> None:
@@ -58,18 +89,26 @@ def fuse_clamps(graph: DraftGraph) -> None:
 
 
 def fold_padding(graph: DraftGraph) -> None:
-    """Fold zero padding of height and width into the convolution that reads it."""
+    """Fold zero padding of height and width, or of a sequence's length, into the convolution that reads it."""
     for draft in list(graph.drafts):
         if not isinstance(draft.op, Conv2d):
             continue
-        pad = graph.producer(draft.inputs[0])
+        source = graph.producer(draft.inputs[0])
+        link = source if source is not None and isinstance(source.op, Reshape) else None
+        pad = source if link is None else graph.producer(link.inputs[0])
         if pad is None or not isinstance(pad.op, Pad) or pad.op.value != 0 or graph.uses(pad.output) != 1:
             continue
-        if len(pad.op.before) != 3 or pad.op.before[2] or pad.op.after[2]:
+        before, after = pad.op.before, pad.op.after
+        if link is not None:
+            if graph.uses(link.output) != 1 or graph.shapes[link.output] != (1, *graph.shapes[pad.output]):
+                continue
+            before, after = (0, *before), (0, *after)
+        if len(before) != 3 or before[2] or after[2]:
             continue
-        (top, left, _), (bottom, right, _) = pad.op.before, pad.op.after
+        if link is not None:
+            graph.shapes[link.output] = (1, *graph.shapes[pad.inputs[0]])
         own = draft.op.padding
-        padding = (own[0] + top, own[1] + bottom, own[2] + left, own[3] + right)
+        padding = (own[0] + before[0], own[1] + after[0], own[2] + before[1], own[3] + after[1])
         draft.op = Conv2d(stride=draft.op.stride, padding=padding, dilation=draft.op.dilation, groups=draft.op.groups)
         _remove(graph, pad)
 
@@ -86,7 +125,7 @@ def lower_channel_affine(graph: DraftGraph) -> None:
         spatial = (1, math.prod(shape[:-1]), channels)
         entry, inner = f"{draft.name}.in", f"{draft.name}.out"
         graph.shapes[entry] = graph.shapes[inner] = spatial
-        place = {"module_path": draft.module_path, "source": draft.source, "internal": True}
+        place = {"module_path": draft.module_path, "source": draft.source}
         before = Draft(name=entry, op=Reshape(), inputs=draft.inputs, output=entry, **place)  # type: ignore[arg-type]
         after = Draft(name=inner, op=Reshape(), inputs=[inner], output=draft.output, **place)  # type: ignore[arg-type]
         draft.op, draft.inputs, draft.output = Conv2d(groups=channels), [entry], inner
@@ -137,10 +176,10 @@ def drop_dead(graph: DraftGraph) -> None:
 
 
 def _sole_source(graph: DraftGraph, tensor: str) -> Draft | None:
-    """Return the draft that computes a tensor which nobody else reads, looking through lowering's own reshapes."""
+    """Return the draft that computes a tensor which nobody else reads, looking through reshapes, which keep every value's place in memory."""
     draft = graph.producer(tensor)
     while draft is not None and graph.uses(draft.output) == 1:
-        if not (isinstance(draft.op, Reshape) and draft.internal):
+        if not isinstance(draft.op, Reshape):
             return draft
         draft = graph.producer(draft.inputs[0])
     return None

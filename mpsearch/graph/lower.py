@@ -77,7 +77,6 @@ class Lowering:
         weight: npt.NDArray[np.float64] | None = None,
         bias: npt.NDArray[np.float64] | None = None,
         weight_name: str = "",
-        internal: bool = False,
     ) -> Value:
         """Append a draft layer and return its output; `shape` is logical, without batch."""
         name = self._unique(self._layer_name(op))
@@ -94,7 +93,6 @@ class Lowering:
                 weight_name=weight_name,
                 module_path=module_path(self.node),
                 source=source_line(self.node),
-                internal=internal,
             )
         )
         return value
@@ -104,17 +102,17 @@ class Lowering:
         if value.order == order:
             return value
         if same_memory(value.shape, value.order, order):
-            return self.emit(Reshape(), [value], value.shape, order, internal=True)
+            return self.emit(Reshape(), [value], value.shape, order)
         return self.emit(Transpose(permutation=tuple(value.order.index(axis) for axis in order)), [value], value.shape, order)
 
-    def reshape(self, value: Value, wanted: tuple[int, ...], *, internal: bool = False) -> Value:
+    def reshape(self, value: Value, wanted: tuple[int, ...]) -> Value:
         """Return the value under another logical shape."""
         if value.shape == wanted:
             return value
         order = reshape_order(value.shape, value.order, wanted)
         if order is None:
             value, order = self.with_order(value, plain_order(len(value.shape))), plain_order(len(wanted))
-        return self.emit(Reshape(), [value], wanted, order, internal=internal)
+        return self.emit(Reshape(), [value], wanted, order)
 
     def permute(self, value: Value, axes: Sequence[int]) -> Value:
         """Return the value with its logical axes (batch included in `axes`) permuted; moves nothing."""
@@ -184,7 +182,6 @@ class Lowering:
         if (TRACED_BATCH, *value.shape) != wanted:
             raise self.fail(f"its result has shape {wanted}, which was read as {(TRACED_BATCH, *value.shape)}.", "the batch axis must stay first.")
 
-
     def _arguments(self, node: fx.Node) -> Arguments:
         if not hasattr(node.target, "_schema"):
             raise self.fail("it is not a tensor operation.", "control flow that depends on data has no fixed schedule.")
@@ -228,7 +225,7 @@ class Lowering:
 
 
 _SEQUENCE_OPS = ("conv1d", "max_pool1d", "avg_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d")
-_ORDER_BLIND_OPS = ("pad", "constant_pad_nd", "slice", "clone", "dropout", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "div", "to", "relu")
+_ORDER_BLIND_OPS = ("pad", "constant_pad_nd", "slice", "clone", "dropout", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "div", "to")
 
 
 def _meets_sequence_op(node: fx.Node) -> bool:

@@ -39,7 +39,7 @@ def lower_softmax(low: Lowering, arguments: Arguments) -> Value:
     Raises:
         GraphError: Always.
     """
-    raise low.fail("it is not supported.", "return the logits: softmax does not change which class is largest; apply it after the network, if at all.")
+    raise low.fail("it is not supported.", "return the logits: softmax does not change which class is largest.")
 
 
 def lower_gelu(low: Lowering, arguments: Arguments) -> Value:

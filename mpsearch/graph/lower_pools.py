@@ -40,13 +40,13 @@ def _pool_input(low: Lowering, value: Value) -> tuple[Value, bool]:
     value = spatial(low, value)
     if len(value.shape) == 3:
         return value, False
-    return low.with_order(low.reshape(value, (value.shape[0], 1, value.shape[1]), internal=True), (1, 2, 0)), True
+    return low.with_order(low.reshape(value, (value.shape[0], 1, value.shape[1])), (1, 2, 0)), True
 
 
 def _pool_output(low: Lowering, value: Value, one_dimensional: bool) -> Value:
     if not one_dimensional:
         return value
-    return low.emit(Reshape(), [value], (value.shape[0], value.shape[2]), (1, 0), internal=True)
+    return low.emit(Reshape(), [value], (value.shape[0], value.shape[2]), (1, 0))
 
 
 def _window(
@@ -107,10 +107,10 @@ def lower_amax(low: Lowering, arguments: Arguments) -> Value:
     memory = value.memory_shape
     before, length, behind = (math.prod(part) for part in (memory[: places[0]], memory[places[0] : places[-1] + 1], memory[places[-1] + 1 :]))
     image = Value(tensor=value.tensor, shape=memory, order=plain_order(len(memory)))
-    image = low.reshape(image, (before, length, behind), internal=True)
+    image = low.reshape(image, (before, length, behind))
     largest = low.emit(MaxPool2d(kernel=(1, length), stride=(1, length)), [image], (before, 1, behind), (0, 1, 2))
     kept = tuple(1 if axis in logical else size for axis, size in enumerate(value.shape))
-    result = low.emit(Reshape(), [largest], kept, value.order, internal=True)
+    result = low.emit(Reshape(), [largest], kept, value.order)
     return result if arguments["keepdim"] else low.reshape(result, tuple(size for axis, size in enumerate(value.shape) if axis not in logical))
 
 

@@ -25,7 +25,7 @@ def lower_conv(low: Lowering, arguments: Arguments) -> Value:
     value = spatial(low, value)
     one_dimensional = len(value.shape) == 2
     if one_dimensional:
-        value = low.reshape(value, (value.shape[0], 1, value.shape[1]), internal=True)
+        value = low.reshape(value, (value.shape[0], 1, value.shape[1]))
         value = low.with_order(value, (1, 2, 0))
         weight_4d = weight[:, :, None, :]
     else:
@@ -52,7 +52,7 @@ def lower_conv(low: Lowering, arguments: Arguments) -> Value:
     )
     if not one_dimensional:
         return result
-    return low.emit(Reshape(), [result], (result.shape[0], result.shape[2]), (1, 0), internal=True)
+    return low.emit(Reshape(), [result], (result.shape[0], result.shape[2]), (1, 0))
 
 
 def _same_padding(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -69,7 +69,7 @@ def trace_model(model: nn.Module, example: tuple[torch.Tensor, ...]) -> Trace:
     if signature.buffers_to_mutate:
         names = ", ".join(sorted(set(signature.buffers_to_mutate.values())))
         raise GraphError(
-            f"The model's forward writes to its buffers: {names}.", "a deployed network keeps nothing between samples: make the state an input, or drop it."
+            f"The model's forward writes to its buffers: {names}.", "nothing is kept between samples: make the state an input, or drop it."
         )
     lifted: dict[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
     values = {**program.state_dict, **program.constants}
@@ -82,7 +82,7 @@ def _frozen_copy(model: nn.Module) -> nn.Module:
     try:
         frozen = copy.deepcopy(model).eval()
     except _FAILURES as error:
-        raise GraphError(f"The model cannot be copied: {_first_line(error)}", "attributes computed by a forward must not be kept: detach them.") from error
+        raise GraphError(f"The model cannot be copied: {_first_line(error)}", "keep no tensors that a forward computed as attributes.") from error
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
     return frozen
@@ -111,10 +111,10 @@ def _check_output(output: object) -> None:
         raise GraphError(f"The model returns {len(output)} values in a {type(output).__name__}, wanted one tensor.", hint)
     if not isinstance(output, torch.Tensor):
         raise GraphError(f"The model returns a {type(output).__name__}, wanted one tensor.", hint)
-    if output.ndim < 2 or output.shape[0] != TRACED_BATCH:
+    if output.ndim < 1 or output.shape[0] != TRACED_BATCH:
         raise GraphError(
-            f"The model returns shape {tuple(output.shape)} for a batch of {TRACED_BATCH}, wanted one result a sample, batch first, with a feature axis.",
-            "return the logits of each sample; losses and losses' means stay out of forward.",
+            f"The model returns shape {tuple(output.shape)} for a batch of {TRACED_BATCH}, wanted one result a sample, batch first.",
+            "return the result of each sample; losses and means over the batch stay out of forward.",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -302,7 +303,7 @@ def mixer() -> nn.Module:
 
 def autoencoder() -> nn.Module:
     widths = (24, 16, 4, 16)
-    layers = [layer for a, b in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())]
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(16, 24))
 
 
@@ -448,6 +449,8 @@ FORWARDS: dict[str, Network] = {
         build=lambda: Lambda(lambda self, x: self.conv(x) * torch.linspace(0.5, 1.5, 6), conv=nn.Conv2d(4, 1, 1)), shapes=IMAGE
     ),
     "python loop": Network(build=Recurrent, shapes=((3, 4),)),
+    "scalar output": Network(build=small(lambda self, x: self.out(self.conv(x).mean((2, 3))).narrow(1, 0, 1).squeeze(1)), shapes=IMAGE),
+    "shared by two scales": Network(build=small(lambda self, x: self.out(self.conv(x).mean((2, 3))) * 0.5 + self.out(x.mean((2, 3)))), shapes=IMAGE),
     "sequence of images": Network(build=small(lambda self, x: self.conv(x.squeeze(1)).unsqueeze(1).squeeze((1,))), shapes=((1, 4, 6, 6),)),
     "slice of a slice": Network(build=pooled(lambda self, x: self.conv(x[:, :, 1:, ::2][:, :, 1:4:2, 1:])), shapes=IMAGE),
     "stack": Network(build=small(lambda self, x: torch.stack([self.conv(x), x], 2).flatten(1, 2)), shapes=IMAGE),
