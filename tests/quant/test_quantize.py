@@ -176,7 +176,7 @@ def test_an_accumulator_beyond_32_bits_is_refused() -> None:
 
 def test_statistics_of_another_model_are_refused() -> None:
     graph = linear_graph()
-    with pytest.raises(QuantizationError, match="The calibration belongs to model .*, this one is"):
+    with pytest.raises(QuantizationError, match=r"The calibration belongs to model .*, this one is"):
         Quantizer(linear_graph(seed=1), statistics(graph, correlated()))
 
 

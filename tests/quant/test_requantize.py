@@ -69,7 +69,7 @@ def test_channels_share_one_left_shift_that_the_accumulator_survives(scale: floa
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.inf, np.nan])
 def test_a_scale_that_is_not_positive_and_finite_is_refused(scale: float) -> None:
-    with pytest.raises(QuantizationError, match="an effective scale is .*, wanted finite numbers above 0"):
+    with pytest.raises(QuantizationError, match=r"an effective scale is .*, wanted finite numbers above 0"):
         requantize_params([0.5, scale], 1)
 
 
