@@ -23,7 +23,8 @@ void start(void) {
 
 enum { LARGEST = 1 << 19 };
 
-static int8_t input[LARGEST], second[LARGEST], output[LARGEST], scratch[LARGEST];
+static int8_t input[LARGEST], second[LARGEST], output[LARGEST];
+static _Alignas(4) int8_t scratch[LARGEST];
 static uint8_t weights[LARGEST];
 static int32_t bias[1024], multiplier[1024];
 static uint8_t right_shift[1024];

@@ -56,6 +56,7 @@ ALIGNMENT = 4
 _LARGEST_UINT16 = 65535
 _FEW_WEIGHTS = 512
 _ROWS_AT_ONCE = 2
+_PACKED_DOT = (2, 4)
 _DEPTHWISE_CHANNELS = 64
 
 
@@ -124,7 +125,8 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
     shape = layer.weight.shape
     unpacked_rows = _ROWS_AT_ONCE if precision.weight_bits < 8 else 0
     if isinstance(layer.op, Linear):
-        return aligned(unpacked_rows * shape[1])
+        rows = graph.tensor(layer.output).size // shape[0]
+        return aligned(_pairs_bytes(shape[1], 1) if rows == 1 and precision.weight_bits in _PACKED_DOT else unpacked_rows * shape[1])
     taps = shape[1] * shape[2]
     if layer.is_depthwise:
         block = taps * min(shape[0], _DEPTHWISE_CHANNELS)
@@ -132,7 +134,13 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
     values = taps * shape[3]
     pixels = math.prod(graph.tensor(layer.output).shape[:2])
     columns = 0 if _is_pointwise(graph, layer) else min(pixels, column_count(values))
-    return aligned((columns + unpacked_rows) * values)
+    paired = min(columns, 2) if precision.weight_bits in _PACKED_DOT else 0
+    return aligned(max((columns + unpacked_rows) * values, _pairs_bytes(values, paired) + paired * values))
+
+
+def _pairs_bytes(values: int, pixels: int) -> int:
+    """Return the bytes of pixels laid out as pairs of 16-bit values for the packed dot product."""
+    return -(-values // 16) * 32 * pixels
 
 
 def column_count(values: int) -> int:

@@ -22,11 +22,12 @@ _GUARD = 64
 _GUARD_VALUE = 93
 
 
-def build_kernels(folder: Path, compiler: str, sanitize: bool = True) -> ctypes.CDLL:
-    """Compile every kernel and the reference, with undefined behaviour trapped."""
+def build_kernels(folder: Path, compiler: str, sanitize: bool = True, simd: bool = False) -> ctypes.CDLL:
+    """Compile every kernel and the reference, with undefined behaviour trapped; `simd` takes the paths of Armv7E-M, its instructions in C."""
     flags = ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if sanitize else []
+    flags += ["-DMPS_EMULATE_SIMD"] if simd else []
     sources = [str(path) for part in ("src", "ref") for path in sorted((KERNELS / part).glob("*.c"))]
-    target = folder / f"kernels_{compiler}.so"
+    target = folder / f"kernels_{compiler}{'_simd' if simd else ''}.so"
     command = [
         compiler,
         *WARNINGS,

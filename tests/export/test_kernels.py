@@ -20,12 +20,14 @@ SEEDS = st.integers(0, 2**32 - 1)
 BITS = st.integers(2, 8)
 
 
-@pytest.fixture(scope="session", params=["gcc", "clang"])
+@pytest.fixture(scope="session", params=["gcc", "clang", "gcc-simd"])
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """Every kernel, compiled without a warning; undefined behaviour stops the gcc build."""
-    if shutil.which(request.param) is None:
-        pytest.skip(f"NO {request.param.upper()}: the kernels were not built with it")
-    return build_kernels(tmp_path_factory.mktemp("kernels"), request.param, sanitize=request.param == "gcc")  # a clang library lacks its runtime
+    """Every kernel, compiled without a warning; undefined behaviour stops the gcc builds. The third takes the paths of Armv7E-M."""
+    compiler, _, simd = request.param.partition("-")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"NO {compiler.upper()}: the kernels were not built with it")
+    folder = tmp_path_factory.mktemp("kernels")
+    return build_kernels(folder, compiler, sanitize=compiler == "gcc", simd=bool(simd))  # a clang library lacks its runtime
 
 
 def assert_same(kernels: ctypes.CDLL, maker: GraphMaker, quantized: QuantizedGraph, samples: int = 2) -> None:

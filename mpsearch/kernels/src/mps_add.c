@@ -1,20 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mps/mps.h"
 #include "mps/mps_broadcast.h"
-#include "mps/mps_requantize.h"
+#include "mps/mps_finish.h"
 
 /* Operands enter with 20 more fractional bits, so that rounding them does not show in the sum. */
-enum { FRACTION = 1 << 20 };
+enum { FRACTION_BITS = 20, BLOCK = 4 };
+
+/* One operand or the sum: what scales it. */
+typedef struct {
+  int32_t zero_point;
+  uint32_t left_shift;
+  mps_scale scale;
+} part;
+
+static part part_of(const mps_add_params *p, int index, int32_t zero_point, uint32_t more_bits) {
+  return (part){.zero_point = zero_point,
+                .left_shift = p->left_shift[index] + more_bits,
+                .scale = {.multiplier = p->multiplier[index],
+                          .half = (int32_t)1 << (p->right_shift[index] - 1),
+                          .right_shift = p->right_shift[index]}};
+}
+
+static inline int32_t scaled(int32_t value, const part *p) { return mps_rescale(value - p->zero_point, p->left_shift, p->scale); }
+
+/* Operand by operand, BLOCK elements at a time: the constants of all three would not fit the registers. */
+static inline void add_block(const part parts[3], mps_range range, const int8_t *first, const int8_t *second, int8_t *output) {
+  int32_t a = scaled(first[0], &parts[0]), b = scaled(first[1], &parts[0]), c = scaled(first[2], &parts[0]), d = scaled(first[3], &parts[0]);
+  MPS_HOLD_4(a, b, c, d);
+  a += scaled(second[0], &parts[1]), b += scaled(second[1], &parts[1]), c += scaled(second[2], &parts[1]), d += scaled(second[3], &parts[1]);
+  MPS_HOLD_4(a, b, c, d);
+  a = scaled(a, &parts[2]), b = scaled(b, &parts[2]), c = scaled(c, &parts[2]), d = scaled(d, &parts[2]);
+  MPS_HOLD_4(a, b, c, d);
+  output[0] = mps_into_range(a, range);
+  output[1] = mps_into_range(b, range);
+  output[2] = mps_into_range(c, range);
+  output[3] = mps_into_range(d, range);
+}
 
 static void run_line(const mps_add_params *params, const int8_t *first, size_t first_step, const int8_t *second, size_t second_step, int8_t *output) {
-  const mps_add_params p = *params; /* a copy: bytes written to the output could alias the original */
-  const uint32_t count = p.shape[MPS_RANK - 1];
-  for (uint32_t i = 0; i < count; i++, first += first_step, second += second_step) {
-    const int32_t x = (*first - p.input_zero_point[0]) * FRACTION, y = (*second - p.input_zero_point[1]) * FRACTION;
-    const int32_t sum = mps_requantize(x, p.multiplier[0], p.left_shift[0], p.right_shift[0]) +
-                        mps_requantize(y, p.multiplier[1], p.left_shift[1], p.right_shift[1]);
-    const int32_t scaled = mps_requantize(sum, p.multiplier[2], p.left_shift[2], p.right_shift[2]);
-    output[i] = mps_clamp(scaled + p.output_zero_point, p.lowest, p.highest);
+  const part parts[3] = {part_of(params, 0, params->input_zero_point[0], FRACTION_BITS),
+                         part_of(params, 1, params->input_zero_point[1], FRACTION_BITS), part_of(params, 2, 0, 0)};
+  const mps_range range = mps_range_of(params->output_zero_point, params->lowest, params->highest, 0);
+  const int8_t *end = output + params->shape[MPS_RANK - 1];
+  if (first_step == 1 && second_step == 1) {
+    for (; end - output >= BLOCK; output += BLOCK, first += BLOCK, second += BLOCK) add_block(parts, range, first, second, output);
+  }
+  for (; output != end; output++, first += first_step, second += second_step) {
+    const int32_t sum = scaled(*first, &parts[0]) + scaled(*second, &parts[1]);
+    *output = mps_into_range(scaled(sum, &parts[2]), range);
   }
 }
 

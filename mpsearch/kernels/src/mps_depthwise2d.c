@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "mps/mps.h"
-#include "mps/mps_requantize.h"
+#include "mps/mps_finish.h"
 #include "mps/mps_unpack.h"
 
 enum { CHANNELS = 64, BLOCK = 4 };
@@ -22,34 +21,58 @@ size_t mps_depthwise2d_scratch_bytes(const mps_conv2d_params *params) {
   return taps_of(params) * block_channels(params) * (params->weight_bits < 8 ? 2u : 1u);
 }
 
-static inline int8_t finish(const mps_conv2d_params *p, const mps_channels *channels, size_t channel, int32_t sum) {
-  const int32_t scaled = mps_requantize(sum + channels->bias[channel], channels->multiplier[channel], p->left_shift, channels->right_shift[channel]);
-  return mps_clamp(scaled + p->output_zero_point, p->lowest, p->highest);
+static inline int32_t scaled(const mps_channels *channels, mps_range range, size_t channel, int32_t sum) {
+  return mps_rescale(sum + channels->bias[channel], range.left_shift, mps_scale_of(channels, channel));
 }
 
-static void run_pixel(const mps_conv2d_params *params, const mps_channels *arrays, const tap_block *taps, const int8_t *restrict input,
+/* One tap of four channels. */
+static inline void add_tap(const int8_t *w, const int8_t *x, int32_t sums[BLOCK]) {
+#if MPS_SIMD
+  const uint32_t a = mps_load_word(w), b = mps_load_word(x);
+  const uint32_t a_even = mps_even_bytes(a), b_even = mps_even_bytes(b);
+  sums[0] = mps_low_product(a_even, b_even, sums[0]);
+  sums[2] = mps_high_product(a_even, b_even, sums[2]);
+  const uint32_t a_odd = mps_odd_bytes(a), b_odd = mps_odd_bytes(b);
+  sums[1] = mps_low_product(a_odd, b_odd, sums[1]);
+  sums[3] = mps_high_product(a_odd, b_odd, sums[3]);
+#else
+  sums[0] += w[0] * x[0];
+  sums[1] += w[1] * x[1];
+  sums[2] += w[2] * x[2];
+  sums[3] += w[3] * x[3];
+#endif
+}
+
+static void run_pixel(const mps_conv2d_params *p, const mps_channels *arrays, const tap_block *taps, const int8_t *restrict input,
                       int8_t *restrict output) {
-  const mps_conv2d_params *restrict p = params;
   const mps_channels channels = *arrays;
   const tap_block block = *taps;
+  const mps_range range = mps_range_of(p->output_zero_point, p->lowest, p->highest, p->left_shift);
   const size_t kernel_h = p->kernel_h, kernel_w = p->kernel_w;
   size_t c = 0;
   for (; c + BLOCK <= block.count; c += BLOCK) {
-    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    int32_t sums[BLOCK] = {0};
     const int8_t *w = block.weights + c, *row = input + c;
     for (size_t ky = 0; ky < kernel_h; ky++, row += block.row_step) {
       const int8_t *x = row;
-      for (size_t kx = 0; kx < kernel_w; kx++, x += block.tap_step, w += block.weight_step) {
-        s0 += w[0] * x[0];
-        s1 += w[1] * x[1];
-        s2 += w[2] * x[2];
-        s3 += w[3] * x[3];
+      size_t kx = 0;
+      if (kernel_w == 3) { /* the usual width, without counting */
+        add_tap(w, x, sums);
+        add_tap(w + block.weight_step, x + block.tap_step, sums);
+        add_tap(w + 2 * block.weight_step, x + 2 * block.tap_step, sums);
+        w += 3 * block.weight_step;
+        kx = 3;
       }
+      for (; kx < kernel_w; kx++, x += block.tap_step, w += block.weight_step) add_tap(w, x, sums);
     }
-    output[c] = finish(p, &channels, block.first + c, s0);
-    output[c + 1] = finish(p, &channels, block.first + c + 1, s1);
-    output[c + 2] = finish(p, &channels, block.first + c + 2, s2);
-    output[c + 3] = finish(p, &channels, block.first + c + 3, s3);
+    const size_t channel = block.first + c;
+    int32_t v0 = scaled(&channels, range, channel, sums[0]), v1 = scaled(&channels, range, channel + 1, sums[1]);
+    int32_t v2 = scaled(&channels, range, channel + 2, sums[2]), v3 = scaled(&channels, range, channel + 3, sums[3]);
+    MPS_HOLD_4(v0, v1, v2, v3);
+    output[c] = mps_into_range(v0, range);
+    output[c + 1] = mps_into_range(v1, range);
+    output[c + 2] = mps_into_range(v2, range);
+    output[c + 3] = mps_into_range(v3, range);
   }
   for (; c < block.count; c++) {
     int32_t sum = 0;
@@ -57,7 +80,7 @@ static void run_pixel(const mps_conv2d_params *params, const mps_channels *array
       for (size_t kx = 0; kx < kernel_w; kx++)
         sum += block.weights[(ky * kernel_w + kx) * block.weight_step + c] * input[ky * block.row_step + kx * block.tap_step + c];
     }
-    output[c] = finish(p, &channels, block.first + c, sum);
+    output[c] = mps_into_range(scaled(&channels, range, block.first + c, sum), range);
   }
 }
 

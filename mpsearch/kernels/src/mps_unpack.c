@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "mps/mps_simd.h"
+
 static size_t mps_plane_bytes(size_t values, unsigned plane) { return (values * plane + 7) / 8; }
 
 static inline uint32_t mps_load(const uint8_t *bytes, size_t count) {
@@ -59,6 +61,38 @@ static inline uint32_t mps_sign_bits(unsigned plane) { return plane == 4 ? 0x888
 #define MPS_HIGH 1
 #include "mps_unpack_width.inc"
 
+#if MPS_SIMD
+/* Whole words: four values at a time are spread over the bytes of a word, and 2^(bits - 1) is taken from each. */
+static void unpack_4_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count, int8_t *output) {
+  for (; count >= 8; count -= 8, output += 8, low_plane += 4) {
+    const uint32_t word = mps_load_word(low_plane), even = word & 0x00FF00FFu, odd = word >> 8 & 0x00FF00FFu;
+    const uint32_t a = (even | even << 4) & 0x0F0F0F0Fu, b = (odd | odd << 4) & 0x0F0F0F0Fu;
+    mps_store_word(output, mps_subtract_bytes(mps_low_halves(a, b), 0x08080808u));
+    mps_store_word(output + 4, mps_subtract_bytes(mps_high_halves(a, b), 0x08080808u));
+  }
+  unpack_4(low_plane, middle_plane, high_plane, count, output);
+}
+
+static inline uint32_t spread_twos(uint32_t byte) {
+  const uint32_t halves = (byte | byte << 12) & 0x000F000Fu;
+  return mps_subtract_bytes((halves | halves << 6) & 0x03030303u, 0x02020202u);
+}
+
+static void unpack_2_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count, int8_t *output) {
+  for (; count >= 16; count -= 16, output += 16, low_plane += 4) {
+    const uint32_t word = mps_load_word(low_plane);
+    mps_store_word(output, spread_twos(word & 0xFFu));
+    mps_store_word(output + 4, spread_twos(word >> 8 & 0xFFu));
+    mps_store_word(output + 8, spread_twos(word >> 16 & 0xFFu));
+    mps_store_word(output + 12, spread_twos(word >> 24));
+  }
+  unpack_2(low_plane, middle_plane, high_plane, count, output);
+}
+#else
+#define unpack_4_words unpack_4
+#define unpack_2_words unpack_2
+#endif
+
 typedef void (*unpacker)(const uint8_t *, const uint8_t *, const uint8_t *, size_t, int8_t *);
 
 typedef struct {
@@ -67,9 +101,9 @@ typedef struct {
 } planes;
 
 static const planes PLANES[] = {
-    [2] = {{2, 0, 0}, unpack_2},
+    [2] = {{2, 0, 0}, unpack_2_words},
     [3] = {{2, 1, 0}, unpack_3},
-    [4] = {{4, 0, 0}, unpack_4},
+    [4] = {{4, 0, 0}, unpack_4_words},
     [5] = {{4, 1, 0}, unpack_5},
     [6] = {{4, 2, 0}, unpack_6},
     [7] = {{4, 2, 1}, unpack_7},

@@ -23,7 +23,7 @@ typedef struct {
   const uint8_t *weights;
 } mps_channels;
 
-/* Convolution; depthwise convolution has its own kernel. [in] scratch  at least *_scratch_bytes(params), any alignment. */
+/* Convolution; depthwise convolution has its own kernel. [in] scratch  at least *_scratch_bytes(params), 4-byte aligned. */
 size_t mps_conv2d_scratch_bytes(const mps_conv2d_params *params);
 mps_status mps_conv2d(const mps_conv2d_params *params, const mps_channels *channels, const int8_t *input, int8_t *output, int8_t *scratch);
 

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two 16-bit products an instruction: the SIMD instructions of Armv7E-M (Cortex-M4, M7, M33), by name of what they do.
+   MPS_SIMD says whether the kernels use them. -DMPS_EMULATE_SIMD runs the same kernels in portable C, for tests on a host.
+   The assembly is volatile to keep its order: GCC's scheduler would otherwise hoist the unpacking and spill. */
+#ifndef MPS_SIMD_H
+#define MPS_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(MPS_PORTABLE)
+#define MPS_SIMD 1
+#elif defined(MPS_EMULATE_SIMD)
+#define MPS_SIMD 1
+#else
+#define MPS_SIMD 0
+#endif
+
+/* Four int8 values, the first in the lowest byte; any alignment. */
+static inline uint32_t mps_load_word(const void *bytes) {
+  uint32_t word;
+  memcpy(&word, bytes, sizeof word);
+  return word;
+}
+
+static inline void mps_store_word(void *bytes, uint32_t word) { memcpy(bytes, &word, sizeof word); }
+
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(MPS_PORTABLE)
+
+/* Bytes 0 and 2, sign-extended into halves. */
+static inline uint32_t mps_even_bytes(uint32_t word) {
+  uint32_t pair;
+  __asm__ volatile("sxtb16 %0, %1" : "=r"(pair) : "r"(word));
+  return pair;
+}
+
+/* Bytes 1 and 3, likewise. */
+static inline uint32_t mps_odd_bytes(uint32_t word) {
+  uint32_t pair;
+  __asm__ volatile("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(word));
+  return pair;
+}
+
+/* sum + low half x low half + high half x high half. */
+static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__ volatile("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+/* sum + the product of one half of each. */
+static inline int32_t mps_low_product(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__ volatile("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__ volatile("smlatt %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+/* The low halves, or the high halves, of two words: the first in the low half. */
+static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) {
+  uint32_t pair;
+  __asm__ volatile("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(a), "r"(b));
+  return pair;
+}
+
+static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
+  uint32_t pair;
+  __asm__ volatile("pkhtb %0, %1, %2, asr #16" : "=r"(pair) : "r"(b), "r"(a));
+  return pair;
+}
+
+/* The bits of a word, moved down by `shift`, that the mask keeps; shift is a constant. */
+#define MPS_FIELDS(result, word, mask, shift)                                                                   \
+  do {                                                                                                          \
+    if ((shift) == 0)                                                                                           \
+      __asm__ volatile("and %0, %1, %2" : "=r"(result) : "r"(mask), "r"(word));                                 \
+    else                                                                                                        \
+      __asm__ volatile("and %0, %1, %2, lsr %3" : "=r"(result) : "r"(mask), "r"(word), "I"((shift) | !(shift))); \
+  } while (0)
+
+/* Keeps a constant in a register, where the compiler would build it again. */
+#define MPS_HOLD(value) __asm__("" : "+r"(value))
+
+/* A stage of work on four values ends here: nothing of the next is mixed in, which would need more registers. */
+#define MPS_HOLD_4(a, b, c, d) __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d))
+
+/* Four bytes minus four bytes, each for itself. */
+static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
+  uint32_t difference;
+  __asm__("ssub8 %0, %1, %2" : "=r"(difference) : "r"(a), "r"(b) : "cc");
+  return difference;
+}
+
+/* floor(a * b / 2^32) + addend. */
+static inline int32_t mps_high_word(int32_t a, int32_t b, int32_t addend) {
+  int32_t high;
+  __asm__ volatile("smmla %0, %1, %2, %3" : "=r"(high) : "r"(a), "r"(b), "r"(addend));
+  return high;
+}
+
+#else
+
+static inline uint32_t mps_pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xFFFFu) | (uint32_t)high << 16; }
+static inline int32_t mps_low_half(uint32_t word) { return (int16_t)(uint16_t)word; }
+static inline int32_t mps_high_half(uint32_t word) { return (int16_t)(uint16_t)(word >> 16); }
+static inline uint32_t mps_even_bytes(uint32_t word) { return mps_pair((int8_t)(uint8_t)word, (int8_t)(uint8_t)(word >> 16)); }
+static inline uint32_t mps_odd_bytes(uint32_t word) { return mps_even_bytes(word >> 8); }
+static inline int32_t mps_low_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_low_half(b); }
+static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_high_half(a) * mps_high_half(b); }
+static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) { return mps_high_product(a, b, mps_low_product(a, b, sum)); }
+static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
+static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
+#define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
+#define MPS_HOLD(value) (void)(value)
+#define MPS_HOLD_4(a, b, c, d) (void)(a), (void)(b), (void)(c), (void)(d)
+static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
+  return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u);
+}
+static inline int32_t mps_high_word(int32_t a, int32_t b, int32_t addend) { return (int32_t)(((int64_t)a * b) >> 32) + addend; }
+
+#endif
+#endif
