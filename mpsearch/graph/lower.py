@@ -231,12 +231,11 @@ _ORDER_BLIND_OPS = ("pad", "constant_pad_nd", "slice", "clone", "dropout", "_nat
 def _meets_sequence_op(node: fx.Node) -> bool:
     """Whether the first op that cares for the order of (C, L) axes is one over sequences, which wants channels last."""
     waiting = list(node.users)
-    while waiting:
-        user = waiting.pop(0)
+    for user in waiting:
         if op_name(user) in _SEQUENCE_OPS:
             return True
         if op_name(user) in _ORDER_BLIND_OPS or user.target is operator.getitem:
-            waiting += user.users
+            waiting += [reader for reader in user.users if reader not in waiting]
     return False
 
 

@@ -94,7 +94,8 @@ def _dense(low: Lowering, value: Value, weight: torch.Tensor, bias: torch.Tensor
 def lower_batch_norm(low: Lowering, arguments: Arguments) -> tuple[Value]:
     """Lower batch norm in evaluation; folding finds its layer later."""
     mean, variance = (_numpy(arguments[name]) for name in ("running_mean", "running_var"))
-    scale = 1 / np.sqrt(variance + float(arguments["eps"]))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a broken variance is told by the layer that it ends in
+        scale = 1 / np.sqrt(variance + float(arguments["eps"]))
     if arguments["weight"] is not None:
         scale = scale * _numpy(arguments["weight"])
     offset = -mean * scale + (0 if arguments["bias"] is None else _numpy(arguments["bias"]))
