@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from mpsearch.export.bundle import write_bundle
 from mpsearch.export.memory_plan import plan_memory
 from mpsearch.graph.capture import capture
 from mpsearch.quant.calibrate import calibrate
+from mpsearch.quant.measured_range import measure_intervals
 from mpsearch.quant.packed_size import kernel_supports
 from mpsearch.quant.quantize import Quantizer
 from mpsearch.records import (
@@ -51,6 +52,7 @@ from mpsearch.search.feasibility import check_feasible
 from mpsearch.search.problem import RELATIVE_TOLERANCE, build_problem
 from mpsearch.search.sweep import FrontPoint, sweep_budgets
 from mpsearch.sensitivity import PROXIES, Probe
+from mpsearch.sensitivity.output_kl import output_distance
 from mpsearch.storage import write_config_yaml
 from mpsearch.workloads.workload import Workload
 
@@ -93,8 +95,7 @@ class Pipeline:
     @cached_property
     def stats(self) -> CalibrationStats:
         """Stage 2."""
-        batches = self.workload.calibration
-        return self.folder.stage("stats", CalibrationStats, lambda: calibrate(self.graph, lambda: self.real.activations(batches)))
+        return self.folder.stage("stats", CalibrationStats, self._calibrate)
 
     @cached_property
     def scores(self) -> SensitivityTable:
@@ -304,7 +305,24 @@ class Pipeline:
         self.progress("capture", 1, 1)
         return graph
 
+    def _calibrate(self) -> CalibrationStats:
+        """Gather statistics, then choose the activation intervals by what they do to the output."""
+        self.progress("calibrate", 0, 2)
+        stats = calibrate(self.graph, lambda: self.real.activations(self.workload.calibration), self.request.seed)
+        self.progress("calibrate", 1, 2)
+        output = self.graph.output
+        distance = output_distance(self.workload.metric_name)
+
+        def moved_by(values: Mapping[str, torch.Tensor], replaced: Mapping[str, torch.Tensor]) -> float:
+            return float(distance(values[output], self.real.output_with(values, replaced)).sum())
+
+        stats = measure_intervals(self.graph, stats, lambda: self.real.activations(self.workload.calibration), moved_by)
+        self.progress("calibrate", 2, 2)
+        return stats
+
     def _score(self) -> SensitivityTable:
+        widths = {name: [precision.weight_bits for precision in self.offered[group.name]] for group in self.graph.groups for name in group.layers}
+        self.quantizer.prepare(widths, lambda done, total: self.progress("round", done, total))
         probe = Probe(
             network=self.real,
             quantizer=self.quantizer,

@@ -27,6 +27,9 @@ _SHRINKS: dict[int, list[float]] = {
 }
 """Steps to try, as multiples of the first: the fewer the bits, the more the best step moves."""
 
+_MOST_WORK = 1 << 31
+"""Multiply-adds that may go into trying steps, for one layer at one bit-width; large layers try fewer: they have more weights to compensate with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compensation:
@@ -82,7 +85,7 @@ def round_jointly(
     groups, fan_in = hessian.shape[:2]
     real = torch.from_numpy(weight).float().reshape(groups, -1, fan_in)
     floor = torch.from_numpy(smallest_scale).float().reshape(groups, -1)
-    steps = torch.from_numpy(scale).float().reshape(groups, 1, -1) * torch.tensor(_SHRINKS[bits])[:, None]
+    steps = torch.from_numpy(scale).float().reshape(groups, 1, -1) * torch.tensor(_tried_shrinks(bits, len(scale) * fan_in**2))[:, None]
     steps = torch.maximum(steps, floor[:, None])
     candidates = _compensate(real, steps, compensation, bits)
     best = _output_error(candidates * steps[..., None] - real[:, None], hessian).argmin(1, keepdim=True)
@@ -92,6 +95,16 @@ def round_jointly(
     for _ in range(_SWEEPS):
         integers = _descend(real, integers, step, hessian, bits)
     return step.reshape(-1).double().numpy(), integers.reshape(weight.shape).double().numpy()
+
+
+def _tried_shrinks(bits: int, work: int) -> list[float]:
+    """Return the multiples to try when trying one costs that many multiply-adds: the whole grid, or its middle half thinned out."""
+    grid = _SHRINKS[bits]
+    affordable = max(1, _MOST_WORK // work)
+    if affordable >= len(grid):
+        return grid
+    reach = (grid[-1] - grid[0]) / 4
+    return np.linspace(1 - reach, 1 + reach, affordable).tolist() if affordable > 1 else [1.0]
 
 
 def _output_error(change: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +17,7 @@ import torch
 from mpsearch.errors import QuantizationError, nearest_names
 from mpsearch.quant.correction import input_importance, mean_output_shift, mean_patch
 from mpsearch.quant.functions import apply_unary
-from mpsearch.quant.gptq import Compensation, prepare_compensation, round_jointly
+from mpsearch.quant.gptq import prepare_compensation, round_jointly
 from mpsearch.quant.ranges import INTERVALS, WEIGHT_RANGES, activation_quantization, minmax_interval, round_weight, weight_scale
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
@@ -92,6 +95,30 @@ class RoundedWeight:
         return (self.weight * scale).astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredWeight:
+    """A weight as it is stored: layers that share it share this.
+
+    Attributes:
+        integers: int8, the weight's shape.
+        scale: float64 (out,).
+    """
+
+    integers: npt.NDArray[np.int8]
+    scale: npt.NDArray[np.float64]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread inside: rounding is many small steps, and one thread always adds in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Quantizer:
     """Quantises one graph at any number of configs; what a (layer, bit-width) needs is computed once and kept."""
 
@@ -110,7 +137,24 @@ class Quantizer:
         self.settings = settings or QuantizerSettings()
         self.quantizations = self._activation_quantizations()
         self._rounded: dict[tuple[str, int], RoundedWeight] = {}
-        self._last_compensation: tuple[str, Compensation | None] = ("", None)
+        self._stored: dict[tuple[str, int], StoredWeight] = {}
+
+    def prepare(self, widths: Mapping[str, Collection[int]], progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Round many weights at once, one layer on each core.
+
+        Args:
+            widths: Layer name -> the bit-widths that will be asked for.
+            progress: Called with (weights done, weights in all).
+        """
+        wanted: dict[str, set[int]] = {}
+        for layer in self.graph.weighted_layers:
+            missing = {bits for bits in widths.get(layer.name, ()) if (layer.weight_key, bits) not in self._stored}
+            wanted.setdefault(layer.weight_key, set()).update(missing)
+        tasks = sorted((key, sorted(bits)) for key, bits in wanted.items() if bits)
+        with _one_thread(), ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for done, rounded in enumerate(pool.map(lambda task: self._round_stored(*task), tasks), 1):
+                self._stored.update(rounded)
+                progress(done, len(tasks))
 
     def rounded(self, layer: Layer, bits: int) -> RoundedWeight:
         """Return a layer's weights at a bit-width; layers that store one weight get the same integers."""
@@ -150,36 +194,35 @@ class Quantizer:
     def _round(self, layer: Layer, bits: int) -> RoundedWeight:
         assert layer.weight is not None
         assert layer.bias is not None
+        self.prepare({layer.name: (bits,)})
+        stored = self._stored[layer.weight_key, bits]
         weight = layer.weight.astype(np.float64)
-        scale, rows = self._integers(layer.weight_key, bits)
-        integers = rows.reshape(weight.shape)
         bias = layer.bias.astype(np.float64)
         if self.settings.bias_correction:
-            difference = integers * scale.reshape(-1, *([1] * (weight.ndim - 1))) - weight
+            difference = stored.integers * stored.scale.reshape(-1, *([1] * (weight.ndim - 1))) - weight
             patch = mean_patch(layer, self.stats.tensor(layer.inputs[0]).mean)
             bias = bias - mean_output_shift(layer, difference, patch)
-        return RoundedWeight(weight=integers.astype(np.int8), scale=scale, bias=bias)
+        return RoundedWeight(weight=stored.integers, scale=stored.scale, bias=bias)
 
-    def _integers(self, weight_key: str, bits: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the steps, (out,), and the integers, (out, fan_in), of a stored weight; the first layer that uses it decides its range."""
+    def _round_stored(self, weight_key: str, widths: Sequence[int]) -> dict[tuple[str, int], StoredWeight]:
+        """Return a stored weight at several bit-widths; the first layer that uses it decides its range."""
         owner = self.graph.layer(weight_key)
         assert owner.weight is not None
         rows = owner.weight.astype(np.float64).reshape(len(owner.weight), -1)
         seen = self.stats.tensor(owner.inputs[0])
         smallest = self._smallest_scale(weight_key)
-        scale = weight_scale(rows, bits, self.settings.weight_range, input_importance(owner, seen.mean_square, seen.mean))
-        scale = np.maximum(scale, smallest)
-        compensation = self._compensation(weight_key) if self.settings.rounding == "gptq" else None
-        if compensation is None:
-            return scale, round_weight(rows, scale, bits)
-        return round_jointly(rows, scale, compensation, bits, smallest)
-
-    def _compensation(self, weight_key: str) -> Compensation | None:
-        """Return the compensation over all layers that store one weight, or None if calibration kept no covariance; only the last is kept."""
-        if self._last_compensation[0] != weight_key:
-            covariance = self._covariance(weight_key)
-            self._last_compensation = (weight_key, None if covariance is None else prepare_compensation(covariance))
-        return self._last_compensation[1]
+        importance = input_importance(owner, seen.mean_square, seen.mean)
+        covariance = self._covariance(weight_key) if self.settings.rounding == "gptq" else None
+        compensation = None if covariance is None else prepare_compensation(covariance)
+        result = {}
+        for bits in widths:
+            scale = np.maximum(weight_scale(rows, bits, self.settings.weight_range, importance), smallest)
+            if compensation is None:
+                integers = round_weight(rows, scale, bits)
+            else:
+                scale, integers = round_jointly(rows, scale, compensation, bits, smallest)
+            result[weight_key, bits] = StoredWeight(integers=integers.astype(np.int8).reshape(owner.weight.shape), scale=scale)
+        return result
 
     def _covariance(self, weight_key: str) -> npt.NDArray[np.float64] | None:
         users = {layer.name for layer in self.graph.weighted_layers if layer.weight_key == weight_key}

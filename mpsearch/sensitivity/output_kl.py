@@ -7,15 +7,17 @@ behind it. References: [Cai2020] ZeroQ, arXiv:2001.00281, eq. 3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from mpsearch.records import SensitivityTable
-from mpsearch.sensitivity.probe import Probe, finish_table
+from mpsearch.sensitivity.probe import LOGIT_METRICS, Probe, finish_table
 
 
 def score_output_kl(probe: Probe) -> SensitivityTable:
     """Return the mean KL(p_float || p_lowered) in nats; for outputs that are not logits, the noise-to-signal ratio of the output."""
-    distance = kl_divergence if probe.outputs_are_logits else noise_to_signal
+    distance = output_distance(probe.metric)
     raw = {(group.name, precision): 0.0 for group, precision in probe.candidates}
     share = _suffix_share(probe)
     steps = probe.samples * len(probe.candidates)
@@ -30,6 +32,11 @@ def score_output_kl(probe: Probe) -> SensitivityTable:
             probe.progress(done, steps)
     passes = 1 + sum(share[group.name] for group, _ in probe.candidates)
     return finish_table("output_kl", probe, {key: value / probe.samples for key, value in raw.items()}, forward_passes=passes)
+
+
+def output_distance(metric: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return how the outputs of a workload with that metric are compared: as distributions if they are logits, else by their noise."""
+    return kl_divergence if metric in LOGIT_METRICS else noise_to_signal
 
 
 def kl_divergence(real: torch.Tensor, lowered: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,9 @@ import torch
 from mpsearch.quant.quantize import Quantizer
 from mpsearch.records import Layer, LayerGraph, Precision, QuantizerGroup, SensitivityTable
 
+LOGIT_METRICS = ("top1_error", "bits_per_token")
+"""Workload metrics whose outputs are logits, on the last axis."""
+
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
 Parameters = tuple[torch.Tensor, torch.Tensor]
 
@@ -77,7 +80,7 @@ class Probe:
     @property
     def outputs_are_logits(self) -> bool:
         """Whether the last axis of the output holds logits."""
-        return self.metric in ("top1_error", "bits_per_token")
+        return self.metric in LOGIT_METRICS
 
     @property
     def candidates(self) -> list[tuple[QuantizerGroup, Precision]]:
