@@ -107,7 +107,7 @@ def lower_amax(low: Lowering, arguments: Arguments) -> Value:
     memory = value.memory_shape
     before, length, behind = (math.prod(part) for part in (memory[: places[0]], memory[places[0] : places[-1] + 1], memory[places[-1] + 1 :]))
     image = Value(tensor=value.tensor, shape=memory, order=plain_order(len(memory)))
-    image = low.reshape(image, (before, length, behind))
+    image = low.emit(Reshape(), [image], (before, length, behind), (0, 1, 2))
     largest = low.emit(MaxPool2d(kernel=(1, length), stride=(1, length)), [image], (before, 1, behind), (0, 1, 2))
     kept = tuple(1 if axis in logical else size for axis, size in enumerate(value.shape))
     result = low.emit(Reshape(), [largest], kept, value.order)

@@ -412,6 +412,7 @@ ARCHITECTURES: dict[str, Network] = {
 FORWARDS: dict[str, Network] = {
     "adaptive average to a grid": Network(build=small(lambda self, x: self.conv(F.adaptive_avg_pool2d(x, (3, 2)))), shapes=IMAGE),
     "amax": Network(build=small(lambda self, x: self.out(self.conv(x).amax((2, 3)))), shapes=IMAGE),
+    "amax over everything": Network(build=small(lambda self, x: self.conv(x) - self.conv(x).amax((1, 2, 3), keepdim=True)), shapes=IMAGE),
     "asymmetric padding": Network(build=pooled(lambda self, x: self.conv(F.pad(x, (1, 0, 2, 1))), kernel_size=3, stride=2), shapes=IMAGE),
     "batch norm after add": Network(build=pooled(lambda self, x: F.relu(self.norm(self.conv(x) + x))), shapes=IMAGE),
     "batch norm after linear": Network(build=lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)), shapes=((6,),)),
