@@ -117,7 +117,7 @@ def test_a_bundle_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_target_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ExportError, match="no emulator for target 'cortex-m5'.*did you mean cortex-m"):
+    with pytest.raises(ExportError, match=r"no emulator for target 'cortex-m5'.*did you mean cortex-m"):
         find_core("cortex-m5")
 
 

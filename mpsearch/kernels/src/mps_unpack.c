@@ -62,35 +62,64 @@ static inline uint32_t mps_sign_bits(unsigned plane) { return plane == 4 ? 0x888
 #include "mps_unpack_width.inc"
 
 #if MPS_SIMD
-/* Whole words: four values at a time are spread over the bytes of a word, and 2^(bits - 1) is taken from each. */
-static void unpack_4_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count, int8_t *output) {
-  for (; count >= 8; count -= 8, output += 8, low_plane += 4) {
-    const uint32_t word = mps_load_word(low_plane), even = word & 0x00FF00FFu, odd = word >> 8 & 0x00FF00FFu;
-    const uint32_t a = (even | even << 4) & 0x0F0F0F0Fu, b = (odd | odd << 4) & 0x0F0F0F0Fu;
-    mps_store_word(output, mps_subtract_bytes(mps_low_halves(a, b), 0x08080808u));
-    mps_store_word(output + 4, mps_subtract_bytes(mps_high_halves(a, b), 0x08080808u));
-  }
-  unpack_4(low_plane, middle_plane, high_plane, count, output);
-}
+/* Whole words: four values at a time are spread over the bytes of a word, plane over plane, and 2^(bits - 1) is taken from each. */
 
 static inline uint32_t spread_twos(uint32_t byte) {
   const uint32_t halves = (byte | byte << 12) & 0x000F000Fu;
-  return mps_subtract_bytes((halves | halves << 6) & 0x03030303u, 0x02020202u);
+  return (halves | halves << 6) & 0x03030303u;
 }
 
-static void unpack_2_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count, int8_t *output) {
-  for (; count >= 16; count -= 16, output += 16, low_plane += 4) {
-    const uint32_t word = mps_load_word(low_plane);
-    mps_store_word(output, spread_twos(word & 0xFFu));
-    mps_store_word(output + 4, spread_twos(word >> 8 & 0xFFu));
-    mps_store_word(output + 8, spread_twos(word >> 16 & 0xFFu));
-    mps_store_word(output + 12, spread_twos(word >> 24));
+static inline uint32_t spread_ones(uint32_t nibble) { return nibble * 0x00204081u & 0x01010101u; }
+
+/* Value i, i < 4, of a plane that is one or two bits wide. */
+static inline uint32_t spread(unsigned width, uint32_t plane) { return width == 2 ? spread_twos(plane & 0xFFu) : spread_ones(plane & 0xFu); }
+
+/* Eight values, plane by plane; the widths are constants. */
+static inline void unpack_eight(unsigned low, unsigned middle, unsigned high, const uint8_t *const planes[3], int8_t *output) {
+  uint32_t near, far;
+  if (low == 4) {
+    const uint32_t word = mps_load_word(planes[0]), even = word & 0x00FF00FFu, odd = word >> 8 & 0x00FF00FFu;
+    const uint32_t a = (even | even << 4) & 0x0F0F0F0Fu, b = (odd | odd << 4) & 0x0F0F0F0Fu;
+    near = mps_low_halves(a, b), far = mps_high_halves(a, b);
+  } else {
+    near = spread_twos(planes[0][0]), far = spread_twos(planes[0][1]);
   }
-  unpack_2(low_plane, middle_plane, high_plane, count, output);
+  if (middle != 0) {
+    const uint32_t bits = middle == 2 ? (uint32_t)planes[1][0] | (uint32_t)planes[1][1] << 8 : (uint32_t)planes[1][0];
+    near |= spread(middle, bits) << low, far |= spread(middle, bits >> (4 * middle)) << low;
+  }
+  if (high != 0) {
+    const uint32_t bits = planes[2][0];
+    near |= spread(high, bits) << (low + middle), far |= spread(high, bits >> 4) << (low + middle);
+  }
+  const uint32_t half = (1u << (low + middle + high - 1)) * 0x01010101u;
+  mps_store_word(output, mps_subtract_bytes(near, half));
+  mps_store_word(output + 4, mps_subtract_bytes(far, half));
 }
+
+#define MPS_UNPACK_WORDS(bits, low, middle, high)                                                                                       \
+  static void unpack_##bits##_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count,     \
+                                    int8_t *output) {                                                                                   \
+    for (; count >= 8; count -= 8, output += 8, low_plane += (low), middle_plane += (middle), high_plane += (high)) {                   \
+      const uint8_t *const planes[3] = {low_plane, middle_plane, high_plane};                                                           \
+      unpack_eight(low, middle, high, planes, output);                                                                                  \
+    }                                                                                                                                   \
+    unpack_##bits(low_plane, middle_plane, high_plane, count, output);                                                                  \
+  }
+
+MPS_UNPACK_WORDS(2, 2, 0, 0)
+MPS_UNPACK_WORDS(3, 2, 1, 0)
+MPS_UNPACK_WORDS(4, 4, 0, 0)
+MPS_UNPACK_WORDS(5, 4, 1, 0)
+MPS_UNPACK_WORDS(6, 4, 2, 0)
+MPS_UNPACK_WORDS(7, 4, 2, 1)
 #else
-#define unpack_4_words unpack_4
 #define unpack_2_words unpack_2
+#define unpack_3_words unpack_3
+#define unpack_4_words unpack_4
+#define unpack_5_words unpack_5
+#define unpack_6_words unpack_6
+#define unpack_7_words unpack_7
 #endif
 
 typedef void (*unpacker)(const uint8_t *, const uint8_t *, const uint8_t *, size_t, int8_t *);
@@ -102,11 +131,11 @@ typedef struct {
 
 static const planes PLANES[] = {
     [2] = {{2, 0, 0}, unpack_2_words},
-    [3] = {{2, 1, 0}, unpack_3},
+    [3] = {{2, 1, 0}, unpack_3_words},
     [4] = {{4, 0, 0}, unpack_4_words},
-    [5] = {{4, 1, 0}, unpack_5},
-    [6] = {{4, 2, 0}, unpack_6},
-    [7] = {{4, 2, 1}, unpack_7},
+    [5] = {{4, 1, 0}, unpack_5_words},
+    [6] = {{4, 2, 0}, unpack_6_words},
+    [7] = {{4, 2, 1}, unpack_7_words},
 };
 
 size_t mps_row_bytes(size_t values, unsigned bits) {
