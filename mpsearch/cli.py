@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ STAGES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 bad input, 3 infeasible budget, 4 failed, 130 interrupted (resumable)."""
     options = _parser().parse_args(arguments)
+    # Threads that wait give their core away: on a busy machine spinning makes every small parallel step wait for a time slice.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return int(options.command(options))
     except MpsearchError as error:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Never
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported, as the command line does
 
 # The machines that run the tests are shared: a slow example is no failure, and every run tries the same examples.
 settings.register_profile("mpsearch", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
