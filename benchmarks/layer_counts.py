@@ -37,6 +37,11 @@ class Shape:
         per_output = {"CONV": self.inputs * self.kernel**2, "DEPTHWISE": self.kernel**2, "DENSE": self.inputs, "ADD": 0}[self.kind]
         return self.output_values * per_output
 
+    @property
+    def gathered_values(self) -> int:
+        """How many values the kernel copies out of its input."""
+        return self.macs // self.outputs if self.kind == "CONV" and self.kernel > 1 else 0
+
     def __str__(self) -> str:
         """Return e.g. "conv 3x3, 16 -> 16, 32x32"."""
         size = f"{self.height}x{self.width}"

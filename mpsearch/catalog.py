@@ -138,6 +138,7 @@ class HardwareModel:
         memories: Where weights and activations live.
         overhead_cycles: Cycles per layer call.
         requantize_cycles: Cycles per output of a layer with weights.
+        gather_cycles: Cycles per value that a convolution with a window copies out of its input; None if its kernels copy nothing.
         active_power_w: Power while computing; None if unknown.
     """
 
@@ -152,6 +153,7 @@ class HardwareModel:
     memories: Annotated[tuple[Memory, ...], Field(min_length=1)]
     overhead_cycles: Quantity
     requantize_cycles: Quantity
+    gather_cycles: Quantity | None = None
     active_power_w: Quantity | None = None
 
     def __post_init__(self) -> None:

@@ -43,9 +43,9 @@ def test_precisions_rise_in_bits() -> None:
 
 def test_a_rate_is_given_only_for_what_the_device_has() -> None:
     target = load_hardware_model("cortex-m4")
-    assert target.rate("conv2d", Precision(weight_bits=8)) == pytest.approx(1 / 2.39, abs=1e-4)
+    assert 0.5 < (target.rate("conv2d", Precision(weight_bits=8)) or 0.0) < 0.75
     assert target.rate("conv2d", Precision(weight_bits=8, activation_bits=4)) is None
-    assert target.rate("elementwise", None) == 0.1
+    assert 0.02 < (target.rate("elementwise", None) or 0.0) < 0.05
 
 
 def test_an_unknown_space_is_answered_with_the_nearest_names() -> None:
@@ -88,7 +88,7 @@ def test_a_wrong_space_says_which_field_is_wrong(tmp_path: Path, old: str, new: 
         ("clock_hz:", "clok_hz:", r"clok_hz is not a known key.*did you mean 'clock_hz'"),
         ("value: 180000000", "value: fast", r"clock_hz\.value: got 'fast', wanted a valid number"),
         ("value: 180000000", "value: -3", r"clock_hz\.value: got -3, wanted greater than 0"),
-        ("value: 0.1\n", "value: .nan\n", r"compute\.21\.macs_per_cycle\.value: got nan"),
+        ("value: 0.0305\n", "value: .nan\n", r"compute\.21\.macs_per_cycle\.value: got nan"),
         ("weight_bits: 3", "weight_bits: 4", "two rates for conv2d, weight_bits 4"),
         ("    weight_bits: 3\n", "", r"compute\.1: weight_bits is None for conv2d, wanted a number"),
         ("operator: conv2d", "operator: conv3d", r"compute\.0\.operator: got 'conv3d', wanted 'conv2d'"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.errors import HardwareModelError
-from mpsearch.quant.packed_size import constant_bytes
+from mpsearch.quant.packed_size import constant_bytes, gathered_values
 from mpsearch.records import AvgPool2d, Layer, LayerGraph, MaxPool2d, MetricCost, Precision
 
 
@@ -22,6 +22,7 @@ class Roofline:
         weights: Reading the layer's constants once.
         activations: Reading the inputs and writing the output once.
         requantize: Turning accumulators into outputs; not overlapped.
+        gather: Copying windows out of the input; not overlapped.
         overhead: Calling the kernel; not overlapped.
     """
 
@@ -29,12 +30,13 @@ class Roofline:
     weights: float = 0.0
     activations: float = 0.0
     requantize: float = 0.0
+    gather: float = 0.0
     overhead: float = 0.0
 
     @property
     def total(self) -> float:
         """Cycles of the layer."""
-        return max(self.compute, self.weights, self.activations) + self.requantize + self.overhead
+        return max(self.compute, self.weights, self.activations) + self.requantize + self.gather + self.overhead
 
     @property
     def binding(self) -> str:
@@ -98,6 +100,7 @@ def layer_roofline(graph: LayerGraph, layer: Layer, precision: Precision | None,
         weights=constant_bytes(graph, layer, precision) / hardware.memory("weights").bytes_per_cycle.value,
         activations=activation_bytes(graph, layer, precision) / hardware.memory("activations").bytes_per_cycle.value,
         requantize=output * hardware.requantize_cycles.value if weighted else 0.0,
+        gather=gathered_values(graph, layer) * hardware.gather_cycles.value if hardware.gather_cycles else 0.0,
         overhead=hardware.overhead_cycles.value,
     )
 

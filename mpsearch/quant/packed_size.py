@@ -148,6 +148,13 @@ def column_count(values: int) -> int:
     return 8 if values <= _FEW_WEIGHTS else 4
 
 
+def gathered_values(graph: LayerGraph, layer: Layer) -> int:
+    """Return how many values a convolution copies out of its input, window by window; depthwise and 1x1 kernels read them where they lie."""
+    if not isinstance(layer.op, Conv2d) or layer.is_depthwise or _is_pointwise(graph, layer):
+        return 0
+    return layer.macs * layer.op.groups // _weight_shape(layer)[0]
+
+
 def kernel_supports(layer: Layer, precision: Precision | None) -> bool:
     """Return whether the kernel library has this layer at this precision (None for layers without weights)."""
     if layer.weight is None:

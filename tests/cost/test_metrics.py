@@ -84,12 +84,23 @@ def test_latency_is_the_roofline_worked_out_by_hand(graph: LayerGraph, offered: 
     def rate(operator: str, bits: int | None) -> float:
         return hardware.rate(operator, Precision(weight_bits=bits) if bits else None) or 0.0
 
-    convs = 2 * (9216 / rate("conv2d", 8) + 256 * 10 + 500)
-    depthwise = 2304 / rate("depthwise", 4) + 256 * 10 + 500
-    add_and_pool = 256 / rate("elementwise", None) + 500 + 64 * 4 / rate("elementwise", None) + 500
-    dense = 640 / rate("dense", 2) + 10 * 10 + 500
+    overhead, requantize = hardware.overhead_cycles.value, hardware.requantize_cycles.value
+    gather = hardware.gather_cycles.value if hardware.gather_cycles else 0.0
+    convs = 2 * (9216 / rate("conv2d", 8) + 256 * requantize + 9216 / 4 * gather + overhead)
+    depthwise = 2304 / rate("depthwise", 4) + 256 * requantize + overhead
+    add_and_pool = 256 / rate("elementwise", None) + overhead + 64 * 4 / rate("elementwise", None) + overhead
+    dense = 640 / rate("dense", 2) + 10 * requantize + overhead
     metric = build_cost_table(graph, offered, precisions, hardware, ["latency"]).metric("latency")
     assert metric.total(np.array([2, 1, 0])) == pytest.approx((convs + depthwise + add_and_pool + dense) / 180e6)
+
+
+def test_a_device_whose_kernels_copy_nothing_pays_nothing_for_it(
+    graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel
+) -> None:
+    choice, without = np.array([2, 1, 0]), replace(hardware, gather_cycles=None)
+    paid, free = (build_cost_table(graph, offered, precisions, device, ["latency"]).metric("latency").total(choice) for device in (hardware, without))
+    assert hardware.gather_cycles is not None
+    assert (paid - free) * 180e6 == pytest.approx(2 * 9216 / 4 * hardware.gather_cycles.value)
 
 
 def test_energy_is_power_times_latency(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:
