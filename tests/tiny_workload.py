@@ -39,9 +39,7 @@ def nan_weights() -> Workload:
     workload = tiny()
     with torch.no_grad():
         workload.model.inner.weight[0, 0, 0, 0] = float("nan")  # type: ignore[union-attr, index, operator]
-    return Workload(
-        name="nan", model=workload.model, calibration=workload.calibration, evaluation=workload.evaluation, metric=workload.metric
-    )
+    return Workload(name="nan", model=workload.model, calibration=workload.calibration, evaluation=workload.evaluation, metric=workload.metric)
 
 
 def constant_calibration() -> Workload:
