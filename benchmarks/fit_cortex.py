@@ -140,9 +140,8 @@ def main() -> int:
         bench = Bench(Path(name))
         for core in DUAL_ISSUE:
             result = fit(bench, core)
-            print(
-                f"\n{core}: requantisation {result.requantize:.1f}, gathering {result.gather:.2f}, overhead {result.overhead:.0f}, addition {result.element:.1f} cycles\n"
-            )
+            shared = f"requantisation {result.requantize:.1f}, gathering {result.gather:.2f}, overhead {result.overhead:.0f}"
+            print(f"\n{core}: {shared}, addition {result.element:.1f} cycles\n")
             print("| operator | weight bits | cycles per MAC | errors on the grid |\n|---|---|---|---|")
             for (operator, bits), cycles in result.cycles_per_mac.items():
                 errors = ", ".join(f"{error:+.0%}" for error in result.errors[operator, bits])
