@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpsearch import __version__
-from mpsearch.errors import BudgetError, MpsearchError, RecordError
+from mpsearch.errors import BudgetError, ExportError, MpsearchError, RecordError
 from mpsearch.runs.request import RunRequest
 from mpsearch.workloads import DEFAULT_WORKLOAD, WORKLOADS
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mpsearch.pipeline import Pipeline, Progress
     from mpsearch.records import BitWidthConfig
 
+EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
 
 PLAIN_WIDTH = 120
@@ -140,7 +141,9 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_bundle(options: argparse.Namespace) -> int:
-    """Build a bundle with the host's C compiler and run its self-test, or a file of inputs."""
+    """Build a bundle and run its self-test, on the host or on an emulated core with its instructions counted; or a file of inputs."""
+    if options.on != "host":
+        return _run_on_target(options)
     import numpy as np
 
     from mpsearch.export.host import run_bundle as execute
@@ -158,6 +161,35 @@ def run_bundle(options: argparse.Namespace) -> int:
     return _show(
         options, {"bundle": str(options.bundle), "samples": len(outputs), "outputs": str(options.outputs or "not saved; name a file with --outputs")}
     )
+
+
+def _run_on_target(options: argparse.Namespace) -> int:
+    from mpsearch.export.qemu import run_on_target
+
+    if options.inputs is not None or options.sanitize:
+        raise ExportError(f"--inputs and --sanitize are for the host, not for {options.on}.", "leave them out, or leave out --on.")
+    run = run_on_target(options.bundle, options.on)
+    content: dict[str, object] = {
+        "bundle": str(options.bundle),
+        "target": run.target,
+        "selftest": f"{run.vectors} vectors, {run.mismatches} mismatches",
+        "instructions": run.count.instructions,
+        "cycles_estimate": run.count.cycles,
+        "macs": run.macs,
+    }
+    if options.json:
+        content["layers"] = {
+            layer.layer: {"instructions": layer.count.instructions, "cycles_estimate": layer.count.cycles, "macs": layer.macs} for layer in run.layers
+        }
+    _show(options, content)
+    if not options.json:
+        from rich.console import Console
+
+        from mpsearch.report.tables import count_table
+
+        rows = [(layer.layer, layer.op, layer.precision, layer.macs, layer.count.instructions) for layer in run.layers]
+        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(count_table(run.target, rows))
+    return 0 if run.mismatches == 0 else EXIT_FAILED
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -321,8 +353,9 @@ def _add_run_options(parser: argparse.ArgumentParser, *, out_required: bool) -> 
 
 
 def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser("run", help="build a bundle on the host and run its self-test, or a file of inputs")
+    run = commands.add_parser("run", help="build a bundle and run its self-test, on the host or an emulated core")
     run.add_argument("bundle", type=Path, help="the bundle's folder")
+    run.add_argument("--on", default="host", help="host, or a core that QEMU emulates: cortex-m4, cortex-m7 (default: host)")
     run.add_argument("--inputs", type=Path, help=".npy file of int8 inputs, (samples, *input shape)")
     run.add_argument("--outputs", type=Path, help="where to save the int8 outputs (.npy)")
     run.add_argument("--sanitize", action="store_true", help="build with address and undefined-behaviour sanitizers")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,18 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Pipeline, "evaluate", interrupt)
     assert main(["optimize", TINY, "--budget", "2MB", "--out", str(tmp_path / "run"), "--quiet"]) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.target
+@pytest.mark.skipif(shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None, reason="NO ARM TOOLCHAIN: nothing was run")
+def test_a_bundle_runs_on_an_emulated_core_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["optimize", TINY, "--budget", "2MB", "--out", str(out), "--quiet", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert main(["run", str(out / "bundle"), "--on", "cortex-m4", "--json"]) == 0
+    counted = json.loads(capsys.readouterr().out)
+    assert counted["selftest"] == "8 vectors, 0 mismatches"
+    assert counted["macs"] == result["bundle"]["macs"]
+    assert counted["instructions"] > counted["macs"]
+    assert {"stem", "inner", "wide", "head"} <= counted["layers"].keys()
+    assert main(["run", str(out / "bundle"), "--on", "cortex-m44"]) == 2

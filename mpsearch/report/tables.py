@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -58,6 +60,26 @@ def summary_table(data: ReportData) -> Table:
         style = "bold" if variant.name == "chosen" else ""
         cells = (variant.name, show_error(variant.error, data.error_unit), show_bytes(variant.flash_bytes), variant.note)
         table.add_row(*(Text(cell) for cell in cells), style=style)
+    return table
+
+
+def count_table(target: str, rows: Sequence[tuple[str, str, str, int, int]]) -> Table:
+    """Return counted instructions of every layer.
+
+    Args:
+        target: Where they were counted.
+        rows: (layer, op, precision or "", MACs, instructions).
+    """
+    table = Table(title=f"Instructions counted on {target}", title_justify="left", show_footer=True)
+    table.add_column("layer", footer="total", overflow="fold")
+    table.add_column("op")
+    table.add_column("precision", justify="right")
+    table.add_column("MACs", justify="right", footer=show_count(sum(row[3] for row in rows)))
+    table.add_column("instructions", justify="right", footer=show_count(sum(row[4] for row in rows)))
+    table.add_column("per MAC", justify="right")
+    for layer, op, precision, macs, instructions in rows:
+        per_mac = f"{instructions / macs:.2f}" if macs else MISSING
+        table.add_row(*map(Text, (layer, op, precision or MISSING, show_count(macs), show_count(instructions), per_mac)))
     return table
 
 
