@@ -64,7 +64,7 @@ def test_instructions_are_counted_layer_by_layer(runs: dict[str, TargetRun]) -> 
     for run in runs.values():
         inside = sum(layer.count.instructions for layer in run.layers)
         assert 0.99 * run.count.instructions < inside < run.count.instructions
-        for layer in run.layers:  # two instructions a MAC save the worst, and a handful of values for what has none: none is another layer's
+        for layer in run.layers:  # a MAC takes more than one instruction, and no layer here moves only a handful of values
             assert layer.op == "Reshape" or layer.count.instructions > max(layer.macs, 100), layer
 
 
