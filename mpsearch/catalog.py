@@ -244,13 +244,22 @@ def _locate(kind: Kind, name_or_path: str | Path) -> Path:
     return shipped_folder(kind) / f"{text}.yaml"
 
 
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
+    """Safe YAML without aliases: a few lines of them expand without bound."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed: write the value out")
+        return super().compose_node(parent, index)
+
+
 def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
     path, error, adapter = _locate(kind, name_or_path), _ERRORS[kind], TypeAdapter(record)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{path} cannot be read: {cause}.") from cause
-    except yaml.YAMLError as cause:
+    except (yaml.YAMLError, ValueError, RecursionError) as cause:
         raise error(f"{path} is not YAML: {' '.join(str(cause).split())}.", "check the indentation and the colons.") from cause
     try:
         # JSON mode, because there strict types still take a list for a tuple.

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         out = getattr(options, "out", None)
-        resume = f"; continue with: mpsearch {options.name} ... --out {out} --resume" if options.name == "optimize" and out else ""
-        sys.stderr.write(f"\ninterrupted{resume}\n")
+        resumable = options.name == "optimize" and out is not None and (out / "request.json").exists()
+        sys.stderr.write("\ninterrupted; " + (f"continue with the same command and --out {out} --resume\n" if resumable else "nothing was written\n"))
         return EXIT_INTERRUPTED
+    except OSError as error:
+        where = f" '{error.filename}'" if error.filename else ""
+        _show_error(
+            RecordError(
+                f"A file{where} cannot be read or written: {error.strerror or error}.", "check the path, its permissions and the free space."
+            ),
+            options,
+        )
+        return RecordError.exit_code
 
 
 # ---------------------------------------------------------------- commands
@@ -152,8 +162,11 @@ def run_bundle(options: argparse.Namespace) -> int:
     if options.inputs is None:
         return _show(options, {"bundle": str(options.bundle), "selftest": run_selftest(options.bundle, sanitize=options.sanitize).strip()})
     try:
-        inputs = np.load(options.inputs, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        with options.inputs.open("rb") as file:
+            inputs = np.load(file, allow_pickle=False)
+        if not isinstance(inputs, np.ndarray):
+            raise ValueError("it is an archive of several arrays")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RecordError(f"Inputs '{options.inputs}' cannot be read: {error}.", "wanted an .npy file of int8, (samples, *input shape).") from error
     outputs = execute(options.bundle, inputs, sanitize=options.sanitize)
     if options.outputs is not None:
@@ -240,7 +253,7 @@ def _check_request(request: RunRequest) -> None:
 
 def _pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
     """Return the pipeline of a run's folder, for the commands that run one stage."""
-    from mpsearch.pipeline import Pipeline, workload_digest
+    from mpsearch.pipeline import Pipeline, stamped
     from mpsearch.runs.folder import RunFolder
     from mpsearch.workloads.load import load_workload
 
@@ -248,7 +261,7 @@ def _pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
     request = _request(options, folder.saved_request())
     _check_request(request)
     workload = load_workload(request.workload)
-    request = replace(request, workload_digest=workload_digest(workload))
+    request = stamped(request, workload)
     pipeline = Pipeline(workload, request, folder, progress)
     folder.reopen(request)
     return pipeline

@@ -15,7 +15,7 @@ import torch
 
 from mpsearch.catalog import HardwareModel, load_hardware_model, load_search_space
 from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, layer_costs, offered_precisions
-from mpsearch.errors import CatalogError, ExportError, GraphError, InfeasibleBudgetError, MpsearchError, SolverError, nearest_names
+from mpsearch.errors import CatalogError, ExportError, GraphError, InfeasibleBudgetError, MpsearchError, RecordError, SolverError, nearest_names
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.evaluate.measure_error import measure_error
 from mpsearch.evaluate.real import RealNetwork
@@ -40,6 +40,7 @@ from mpsearch.records import (
     SearchProblem,
     SearchResult,
     SensitivityTable,
+    digest_of,
 )
 from mpsearch.report.page import render_page
 from mpsearch.runs.folder import RunFolder
@@ -89,8 +90,19 @@ class Pipeline:
 
     @cached_property
     def graph(self) -> LayerGraph:
-        """Stage 1."""
-        return self.folder.stage("graph", LayerGraph, self._capture)
+        """Stage 1; the model is traced every time, because a record cannot tell whether its forward has changed.
+
+        Raises:
+            RecordError: The folder belongs to another model.
+        """
+        traced = self._capture()
+        graph = self.folder.stage("graph", LayerGraph, lambda: traced)
+        if graph.model_digest != traced.model_digest:
+            raise RecordError(
+                f"The folder '{self.folder.path}' belongs to model {graph.model_digest[:12]}, this one is {traced.model_digest[:12]}.",
+                "name another folder with --out.",
+            )
+        return graph
 
     @cached_property
     def stats(self) -> CalibrationStats:
@@ -177,17 +189,20 @@ class Pipeline:
         """Return what is evaluated for real: the solver's answers, the best uniform precision, points along the front.
 
         Raises:
-            SolverError: The solver stopped without an answer.
-            InfeasibleBudgetError: No answer's arena fits the RAM budget.
+            SolverError: The solver stopped without an answer, or none of the configs at hand fits once activations are placed in the arena.
         """
-        if self.found.status == "failed":
+        if self.found.status in ("failed", "infeasible"):
             raise SolverError(f"Solver '{self.request.solver}' stopped without an answer.", "choose --solver ilp, or loosen the budget.")
         fitting = [solution.choice for solution in self.found.solutions if self.meets_budget(solution.choice)]
-        if not fitting:
-            raise InfeasibleBudgetError("No config keeps every budget once activations are placed in the arena.", "allow a little more RAM.")
         uniform = [("uniform", choice) for choice in (self.best_uniform(),) if choice is not None]
         front = self.front[:: max(1, len(self.front) // max(1, self.request.front_points))][: self.request.front_points]
-        return [*(("solver", choice) for choice in fitting), *uniform, *(("front", point.choice) for point in front)]  # type: ignore[list-item]
+        candidates = [*(("solver", choice) for choice in fitting), *uniform, *(("front", point.choice) for point in front)]
+        if not any(self.meets_budget(choice) for _, choice in candidates):
+            raise SolverError(
+                f"None of {len(candidates)} configs keeps every budget once activations are placed in the arena.",
+                "raise --trials, or allow more RAM.",
+            )
+        return candidates  # type: ignore[return-value]
 
     @cached_property
     def front(self) -> tuple[FrontPoint, ...]:
@@ -299,8 +314,8 @@ class Pipeline:
         with torch.no_grad():
             wanted = self.workload.model(*(example if isinstance(example, tuple) else (example,)))
             got = from_memory(graph, RealNetwork(graph).output(example))
-        difference = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
-        if got.shape != wanted.shape or difference > 1e-3:
+        difference = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)) if got.shape == wanted.shape else float("inf")
+        if difference > 1e-3:
             raise GraphError(f"The captured graph differs from the model by {difference:.2g} of its largest output on the first calibration batch.")
         self.progress("capture", 1, 1)
         return graph
@@ -370,7 +385,7 @@ def optimize(
         MpsearchError: Bad input (nothing is written), an infeasible budget (nothing is written), or a stage that failed.
     """
     folder = RunFolder(out)
-    request = replace(request, workload_digest=workload_digest(workload))
+    request = stamped(request, workload)
     pipeline = Pipeline(workload, request, folder, progress)
     if resume:
         folder.resume(request)
@@ -384,7 +399,7 @@ def optimize(
     except KeyboardInterrupt:
         folder.write_json("result.json", unfinished_json(request, "interrupted", "stopped by the user"))
         raise
-    except MpsearchError as error:
+    except (MpsearchError, OSError) as error:
         folder.write_json("result.json", unfinished_json(request, "infeasible" if isinstance(error, InfeasibleBudgetError) else "failed", str(error)))
         raise
     result = result_json(summary)
@@ -392,13 +407,25 @@ def optimize(
     return summary, result
 
 
+def stamped(request: RunRequest, workload: Workload) -> RunRequest:
+    """Return a request with the digests of everything it names: two runs of equal requests do the same."""
+    return replace(
+        request,
+        workload_digest=workload_digest(workload),
+        target_digest=digest_of(load_hardware_model(request.target)),
+        space_digest=digest_of(load_search_space(request.space)),
+    )
+
+
 def workload_digest(workload: Workload) -> str:
-    """Return the SHA-256 of the model's weights and of the calibration and evaluation data."""
-    hasher = hashlib.sha256()
+    """Return the SHA-256 of the model's weights by name, the metric, and the calibration and evaluation data."""
+    hasher = hashlib.sha256(f"{workload.metric_name} ".encode())
+    if callable(workload.metric):
+        hasher.update(getattr(getattr(workload.metric, "__code__", None), "co_code", b""))
     batches = [*workload.calibration, *(item for pair in workload.evaluation for item in pair)]
-    tensors = [tensor for batch in batches for tensor in (batch if isinstance(batch, tuple) else (batch,))]
-    for tensor in (*workload.model.state_dict().values(), *tensors):
-        hasher.update(f"{tuple(tensor.shape)} {tensor.dtype} ".encode())
+    tensors = [("data", tensor) for batch in batches for tensor in (batch if isinstance(batch, tuple) else (batch,))]
+    for name, tensor in (*workload.model.state_dict().items(), *tensors):
+        hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
         hasher.update(tensor.detach().contiguous().numpy().tobytes())
     return hasher.hexdigest()
 

@@ -284,7 +284,7 @@ def read_config_yaml(path: Path | str) -> BitWidthConfig:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordError(f"{path} does not exist.", "`mpsearch optimize` writes config.yaml into its output folder.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RecordError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(document, dict) or set(document) != {"schema", "model_digest", "layers"}:
         raise RecordError(f"{path} is no config: wanted the keys schema, model_digest and layers.", "see the config.yaml of any run.")

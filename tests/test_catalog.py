@@ -120,3 +120,14 @@ def test_an_installation_without_the_shipped_files_says_so(tmp_path: Path, monke
     monkeypatch.setattr("mpsearch.catalog.__file__", str(tmp_path / "mpsearch" / "catalog.py"))
     with pytest.raises(CatalogError, match="has no folder 'search_spaces'"):
         list_names("search_spaces")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("name: 2024-99-99", "is not YAML"), ("a: &a [*a]", "aliases"), ("[" * 3000, "is not YAML"), ("a: &a [x]\nb: [*a, *a]", "aliases")],
+    ids=["date", "circle", "depth", "alias"],
+)
+def test_hostile_yaml_is_one_clear_error(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "device.yaml").write_text(text)
+    with pytest.raises(HardwareModelError, match=message):
+        load_hardware_model(tmp_path / "device.yaml")

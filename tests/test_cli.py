@@ -112,6 +112,26 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert "--resume" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"no array"], ids=["empty", "archive", "text"])
+def test_inputs_that_are_no_array_are_one_clear_error(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "inputs.npy").write_bytes(content)
+    assert main(["run", str(tmp_path), "--inputs", str(tmp_path / "inputs.npy")]) == 2
+    assert "wanted an .npy file of int8" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import errno
+
+    from mpsearch.runs.folder import RunFolder
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "log.txt")
+
+    monkeypatch.setattr(RunFolder, "log", full)
+    assert main(["optimize", TINY, "--budget", "2MB", "--out", str(tmp_path / "run"), "--quiet"]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
 @pytest.mark.target
 @pytest.mark.skipif(shutil.which("qemu-system-arm") is None or shutil.which("arm-none-eabi-gcc") is None, reason="NO ARM TOOLCHAIN: nothing was run")
 def test_a_bundle_runs_on_an_emulated_core_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

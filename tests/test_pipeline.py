@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mpsearch.errors import InfeasibleBudgetError, MpsearchError
+from mpsearch.catalog import shipped_folder
+from mpsearch.errors import InfeasibleBudgetError, MpsearchError, RecordError, SolverError, WorkloadError
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.export.host import run_bundle
 from mpsearch.pipeline import Pipeline, optimize
+from mpsearch.records import BitWidthConfig, Evaluation
 from mpsearch.runs.folder import RunFolder
 from mpsearch.runs.request import RunRequest
 from mpsearch.storage import read_config_yaml
@@ -124,3 +126,65 @@ def test_the_callers_model_is_not_changed(workload: Workload, tmp_path: Path) ->
 def test_unknown_strategies_offer_the_nearest(workload: Workload, option: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(MpsearchError, match=rf"Unknown {option} '{value}'.*did you mean"):
         Pipeline(workload, request("2MB", **{option: value}), RunFolder(tmp_path))
+
+
+def test_a_forward_that_changed_is_noticed_when_a_run_resumes(workload: Workload, tmp_path: Path) -> None:
+    optimize(workload, request("1300B"), tmp_path / "run")
+    (tmp_path / "run" / "trials.json").unlink()
+
+    class Other(type(workload.model)):  # type: ignore[misc]  # the same weights under the same names
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.tanh(x))
+
+    other = Other()
+    other.load_state_dict(workload.model.state_dict())
+    changed = Workload(name="tiny", model=other, calibration=workload.calibration, evaluation=workload.evaluation, metric="top1_error")
+    with pytest.raises(RecordError, match="belongs to model"):
+        optimize(changed, request("1300B"), tmp_path / "run", resume=True)
+
+
+def test_an_edited_device_file_is_noticed_when_a_run_resumes(workload: Workload, tmp_path: Path) -> None:
+    device = tmp_path / "device.yaml"
+    text = (shipped_folder("hw_models") / "cortex-m7.yaml").read_text()
+    device.write_text(text)
+    optimize(workload, request("1300B", target=str(device)), tmp_path / "run")
+    device.write_text(text.replace("480000000", "240000000").replace("480_000_000", "240_000_000"))
+    assert device.read_text() != text
+    with pytest.raises(RecordError, match=r"asked something else .*target_digest"):
+        optimize(workload, request("1300B", target=str(device)), tmp_path / "run", resume=True)
+
+
+def test_a_metric_that_is_not_a_number_fails_the_run_and_says_so(workload: Workload, tmp_path: Path) -> None:
+    def broken(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return output[:, 0] * float("nan")
+
+    bad = Workload(name="tiny", model=workload.model, calibration=workload.calibration, evaluation=workload.evaluation, metric=broken)
+    with pytest.raises(WorkloadError, match="'broken' is NaN or infinite"):
+        optimize(bad, request("1300B"), tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["status"], "bundle" in result) == ("failed", False)
+
+
+def test_a_metric_gives_one_loss_a_sample(workload: Workload, tmp_path: Path) -> None:
+    bad = Workload(
+        name="tiny", model=workload.model, calibration=workload.calibration, evaluation=workload.evaluation, metric=lambda output, _: output.mean()
+    )
+    with pytest.raises(WorkloadError, match="wanted one loss a sample"):
+        optimize(bad, request("1300B"), tmp_path / "run")
+
+
+def test_uniform_wins_where_it_is_better(workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prefer_uniform(self: Pipeline, config: BitWidthConfig) -> Evaluation:
+        widths = {precision.weight_bits for _, precision in config.precisions}
+        return Evaluation(error=1.0 if len(widths) == 1 else 5.0, metric="top1_error", samples=64, execution="integer")
+
+    monkeypatch.setattr(Pipeline, "evaluate", prefer_uniform)
+    summary, result = optimize(workload, request("bits=4.5"), tmp_path / "run")
+    assert (summary.chosen.kind, result["error"], result["error_first_answer"]) == ("uniform", 1.0, 5.0)
+    assert "best uniform" in str(result["notes"])
+
+
+def test_no_config_that_fits_the_arena_is_a_failure_and_not_infeasible(workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "meets_budget", lambda *_: False)
+    with pytest.raises(SolverError, match="configs keeps every budget once activations are placed"):
+        optimize(workload, request("bits=4"), tmp_path / "run")

@@ -56,6 +56,12 @@ def measure_error(
                 f"Metric '{name}' does not accept an output of shape {tuple(output.shape)} with targets of shape {tuple(targets.shape)}: {error}",
                 "targets are batch first; a callable metric takes (output, target) and returns a loss per sample.",
             ) from error
+        if callable(metric) and (losses.ndim == 0 or len(losses) != len(targets)):
+            raise WorkloadError(
+                f"Metric '{name}' returned losses of shape {tuple(losses.shape)} for {len(targets)} samples, wanted one loss a sample."
+            )
+        if not torch.isfinite(losses).all():
+            raise WorkloadError(f"Metric '{name}' is NaN or infinite on the {execution} network's output.", "check the metric and the targets.")
         total += float(losses.to(torch.float64).sum())
         count += losses.numel()
         samples += len(targets)

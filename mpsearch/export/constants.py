@@ -54,8 +54,15 @@ class Field:
     values: int | tuple[int, ...]
 
     def data(self) -> bytes:
-        """Return the little-endian bytes."""
-        return np.asarray(self.values, dtype=np.int64).astype(f"<{self.kind}").tobytes()
+        """Return the little-endian bytes.
+
+        Raises:
+            ExportError: A value does not fit the member's type.
+        """
+        values, range_of = np.asarray(self.values, dtype=np.int64), np.iinfo(self.kind)
+        if values.size and not range_of.min <= values.min() <= values.max() <= range_of.max:
+            raise ExportError(f"Constant '{self.designator}' holds {values.max()} or {values.min()}, wanted {range_of.min} to {range_of.max}.")
+        return values.astype(f"<{self.kind}").tobytes()
 
     @property
     def c_type(self) -> str:
@@ -196,6 +203,8 @@ def _check_shared(quantized: QuantizedGraph, layer: Layer, constants: LayerConst
         raise ExportError(
             f"Layer '{layer.name}' shares the weights of '{owner.name}', but was given other integers.", "give both layers the same precision."
         )
+    if layer.is_depthwise != owner.is_depthwise:
+        raise ExportError(f"Layer '{layer.name}' shares the weights of '{owner.name}', but reads them in another order.", "store them twice.")
 
 
 # ---------------------------------------------------------------- layers without weights

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypedDict, cast
 
 from mpsearch.errors import ExportError
@@ -71,4 +71,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise ExportError(f"The manifest '{path}' lacks {', '.join(sorted(missing))}.", "export the bundle again.")
     if content["schema"] != MANIFEST_SCHEMA:
         raise ExportError(f"The manifest '{path}' has schema {content['schema']}, wanted {MANIFEST_SCHEMA}.", "export the bundle again.")
+    sources = content["sources"]
+    if not isinstance(sources, list) or not all(isinstance(name, str) and _is_inside(name) for name in sources):
+        raise ExportError(f"The manifest '{path}': sources is {sources!r}, wanted names of files inside the bundle.", "export the bundle again.")
     return cast(Manifest, content)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts

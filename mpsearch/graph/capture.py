@@ -80,8 +80,9 @@ def _finished_layer(draft: Draft, graph: DraftGraph, stored: dict[str, str]) -> 
 
 
 def _weight_key(weight: np.ndarray, draft: Draft, stored: dict[str, str]) -> str:
-    """Return one key for equal folded weights of one parameter; a parameter that was folded differently is stored twice."""
-    identity = f"{draft.weight_name or draft.name} {hashlib.sha256(weight.tobytes()).hexdigest()} {weight.shape}"
+    """Return one key for equal folded weights of one parameter; one that was folded differently, or is read channel by channel, is stored twice."""
+    kind = f"{type(draft.op).__name__} {draft.op.groups if isinstance(draft.op, Conv2d) else 1}"
+    identity = f"{draft.weight_name or draft.name} {hashlib.sha256(weight.tobytes()).hexdigest()} {weight.shape} {kind}"
     return stored.setdefault(identity, draft.name)
 
 

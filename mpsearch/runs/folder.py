@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mpsearch.errors import RecordError
-from mpsearch.runs.request import RunRequest
+from mpsearch.runs.request import FOLLOWERS, RunRequest
 from mpsearch.storage import load_record, save_record, write_atomically
 
 Record = TypeVar("Record")
@@ -118,9 +118,10 @@ class RunFolder:
         return record
 
     def drop(self, name: str) -> None:
-        """Forget a stage's record, so that it runs again."""
-        for suffix in (".json", ".npz"):
-            (self.path / f"{name}{suffix}").unlink(missing_ok=True)
+        """Forget a stage's record, and what was made from it, so that they run again."""
+        for stage in (name, *FOLLOWERS.get(name, ())):
+            for suffix in (".json", ".npz"):
+                (self.path / f"{stage}{suffix}").unlink(missing_ok=True)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

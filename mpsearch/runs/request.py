@@ -8,13 +8,25 @@ from dataclasses import dataclass, fields
 DEFAULT_PROXY = "output_kl"
 
 
+_OFFERED = {"space", "space_digest", "target", "target_digest"}
+
 OUTDATED_BY: dict[str, set[str]] = {
-    "scores": {"space", "target", "proxy", "seed"},
-    "costs": {"space", "target", "budget"},
-    "search": {"space", "target", "proxy", "seed", "budget", "solver", "trials"},
-    "trials": {"space", "target", "proxy", "seed", "budget", "solver", "trials", "front_points"},
+    "stats": {"seed"},
+    "scores": {*_OFFERED, "proxy", "seed"},
+    "costs": {*_OFFERED, "budget"},
+    "search": {*_OFFERED, "proxy", "seed", "budget", "solver", "trials"},
+    "trials": {*_OFFERED, "proxy", "seed", "budget", "solver", "trials", "front_points"},
 }
 """Stage -> the fields of a request that its record depends on, besides the workload."""
+
+FOLLOWERS: dict[str, tuple[str, ...]] = {
+    "graph": ("stats", "scores", "costs", "search", "trials", "evaluation_float"),
+    "stats": ("scores", "search", "trials"),
+    "scores": ("search", "trials"),
+    "costs": ("search", "trials"),
+    "search": ("trials",),
+}
+"""Stage -> the stages whose records are made from its record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +43,9 @@ class RunRequest:
         trials: How many of the solver's answers are evaluated for real.
         front_points: How many points along the flash axis are evaluated besides, for the front and the rank correlation.
         seed: Seeds everything that draws.
-        workload_digest: SHA-256 of the model's weights and of the calibration and evaluation data.
+        workload_digest: SHA-256 of the model's weights, the metric, and the calibration and evaluation data.
+        target_digest: SHA-256 of what the hardware model's file says.
+        space_digest: SHA-256 of what the search space's file says.
     """
 
     workload: str
@@ -44,6 +58,8 @@ class RunRequest:
     front_points: int = 5
     seed: int = 0
     workload_digest: str = ""
+    target_digest: str = ""
+    space_digest: str = ""
 
     def outdated_by(self, other: RunRequest) -> list[str]:
         """Return the stages whose records no longer hold once the request becomes `other`."""

@@ -53,6 +53,11 @@ class Summary:
         """The best uniform precision within the budget, if any fits."""
         return next((trial for trial in self.trials if trial.kind == "uniform"), None)
 
+    @property
+    def first_answer(self) -> Trial | None:
+        """The solver's first answer that fits: the config of least score, chosen without looking at the evaluation data."""
+        return next((trial for trial in self.trials if trial.kind == "solver"), None)
+
 
 def rank_correlation(trials: Sequence[Trial]) -> float | None:
     """Return Spearman's correlation of score and true error over distinct configs; None where it is not defined."""
@@ -86,6 +91,7 @@ def result_json(summary: Summary) -> dict[str, object]:
         "error": chosen.error,
         "error_float": summary.floating.error,
         "error_uniform": summary.uniform.error if summary.uniform else None,
+        "error_first_answer": summary.first_answer.error if summary.first_answer else None,
         "chosen": {"kind": chosen.kind, "score": chosen.score, "precisions": {name: str(item) for name, item in chosen.config.precisions}},
         "proxy_rank_correlation": rank_correlation(summary.trials),
         "samples": summary.floating.samples,
@@ -215,6 +221,8 @@ def _settings(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("solver", request.solver),
         ("seed", str(request.seed)),
         ("evaluation samples", str(summary.floating.samples)),
+        ("configs compared on them", str(len({trial.choice for trial in summary.trials}))),
+        ("error of the solver's first answer", "–" if summary.first_answer is None else f"{summary.first_answer.error:.4g}"),
         ("model digest", summary.graph.model_digest[:16]),
         *((f"note {position}", note) for position, note in enumerate(summary.notes, 1)),
     )

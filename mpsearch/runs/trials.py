@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mpsearch.errors import RecordError
 from mpsearch.records import BitWidthConfig
 from mpsearch.storage import load_record, save_record
 
@@ -51,9 +52,17 @@ class TrialBook:
     """Evaluates configs, never one twice, and keeps the log on disk up to date."""
 
     def __init__(self, path: Path, model_digest: str) -> None:
-        """Open the log, or start one."""
+        """Open the log, or start one.
+
+        Raises:
+            RecordError: The log belongs to another model.
+        """
         self._path = path
         self._log = load_record(path, TrialLog) if path.exists() else TrialLog(model_digest=model_digest, trials=())
+        if self._log.model_digest != model_digest:
+            raise RecordError(
+                f"{path} belongs to model {self._log.model_digest[:12]}, this one is {model_digest[:12]}.", "name another folder with --out."
+            )
         self._errors = {trial.config.precisions: trial.error for trial in self._log.trials}
 
     @property

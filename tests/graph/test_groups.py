@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from mpsearch.graph.capture import capture
 from mpsearch.graph.groups import UnionFind, activation_sets
@@ -134,3 +135,18 @@ def test_every_weighted_layer_is_in_exactly_one_group() -> None:
         grouped = [layer for group in graph.groups for layer in group.layers]
         assert sorted(grouped) == sorted(layer.name for layer in graph.weighted_layers)
         assert [group.name for group in graph.groups] == [group.layers[0] for group in graph.groups]
+
+
+def test_a_parameter_read_whole_and_channel_by_channel_is_stored_twice() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 1, 3, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            whole = functional.conv2d(x[:, :1], self.weight)
+            return whole + functional.conv2d(x, self.weight, groups=4)
+
+    graph = capture(Both(), torch.randn(2, 4, 6, 6))
+    assert len({layer.weight_key for layer in graph.weighted_layers}) == 2
+    assert len(graph.groups) == 2

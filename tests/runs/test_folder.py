@@ -65,6 +65,15 @@ def test_a_new_proxy_drops_scores_and_keeps_costs(tmp_path: Path) -> None:
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["costs", "request", "stats"]
 
 
+def test_a_stage_that_reruns_takes_what_follows_with_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.start(REQUEST)
+    for stage in ("stats", "scores", "costs", "search"):
+        folder.stage(stage, Evaluation, lambda: EVALUATION)
+    folder.drop("scores")
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["costs", "request", "stats"]
+
+
 def test_another_workload_is_refused(tmp_path: Path) -> None:
     RunFolder(tmp_path).start(REQUEST)
     with pytest.raises(RecordError, match="belongs to workload 'tiny'"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mpsearch.errors import RecordError
 from mpsearch.records import BitWidthConfig, Precision
 from mpsearch.runs.summary import rank_correlation
 from mpsearch.runs.trials import Trial, TrialBook
@@ -22,6 +23,12 @@ def test_a_known_config_is_not_evaluated_again_even_after_a_restart(tmp_path: Pa
     reopened = TrialBook(tmp_path / "trials.json", "m")
     assert reopened.error_of(trial(4, 0).config, lambda _: pytest.fail("evaluated twice")) == 7.5
     assert reopened.trials == book.trials
+
+
+def test_a_log_of_another_model_is_refused(tmp_path: Path) -> None:
+    TrialBook(tmp_path / "trials.json", "m").add(trial(4, 7.5))
+    with pytest.raises(RecordError, match="belongs to model m, this one is other"):
+        TrialBook(tmp_path / "trials.json", "other")
 
 
 def test_the_same_trial_is_logged_once(tmp_path: Path) -> None:
