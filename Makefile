@@ -2,7 +2,7 @@
 # The only task runner. Everything happens in .venv, which is built once and again when what it depends on changes.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test check kernels target bench docs format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -30,6 +30,19 @@ check: $(VENV)/.dev ## formatting, lint, types, layers, spelling
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+kernels: $(VENV)/.dev ## the C library against its references, on this machine
+	$(BIN)/python -m pytest tests/kernels tests/export tests/quant $(PYTEST_ARGS)
+
+target: $(VENV)/.dev ## the same vectors on emulated cores, and instruction ceilings (needs the Arm toolchain and QEMU)
+	$(BIN)/python -m pytest -m target $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev ## the numbers of benchmarks/
+	$(BIN)/python benchmarks/ilp_scale.py
+	$(BIN)/python benchmarks/count_instructions.py
+
+docs: $(VENV)/.dev ## run the code of the README
+	$(BIN)/python -m pytest tests/test_packaging.py -k readme $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## format and fix what can be fixed
 	$(BIN)/ruff format .
