@@ -45,7 +45,7 @@ STAGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 bad input, 3 infeasible budget, 4 failed, 130 interrupted (resumable)."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     # Threads that wait give their core away: on a busy machine spinning makes every small parallel step wait for a time slice.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -67,6 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options,
         )
         return RecordError.exit_code
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with each budget joined to its option, so that "-2MB" is read as a budget and answered as one."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--budget":
+            joined[-1] = f"--budget={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 # ---------------------------------------------------------------- commands
@@ -95,9 +106,11 @@ def run_optimize(options: argparse.Namespace) -> int:
     for table in (layer_table(data), limit_table(data), summary_table(data)):
         console.print(table)
     for note in summary.notes:
-        console.print(f"note: {note}")
-    console.print(f"status {summary.found.status}, gap {summary.found.gap:.2g}; config, report and C bundle in {options.out}", highlight=False)
-    console.print(f"next: mpsearch run {options.out / 'bundle'}", highlight=False)
+        console.print(f"note: {note}", highlight=False, markup=False, emoji=False)
+    console.print(
+        f"status {summary.status}, gap {summary.gap:.2g}; config, report and C bundle in {options.out}", highlight=False, markup=False, emoji=False
+    )
+    console.print(f"next: mpsearch run {options.out / 'bundle'}", highlight=False, markup=False, emoji=False)
     return 0
 
 

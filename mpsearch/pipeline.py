@@ -50,7 +50,7 @@ from mpsearch.runs.trials import Trial, TrialBook, TrialKind
 from mpsearch.search import SOLVERS
 from mpsearch.search.budget import parse_budget
 from mpsearch.search.feasibility import check_feasible
-from mpsearch.search.problem import RELATIVE_TOLERANCE, build_problem
+from mpsearch.search.problem import CLOSED_GAP, RELATIVE_TOLERANCE, build_problem
 from mpsearch.search.sweep import FrontPoint, sweep_budgets
 from mpsearch.sensitivity import PROXIES, Probe
 from mpsearch.sensitivity.output_kl import output_distance
@@ -303,6 +303,8 @@ class Pipeline:
                 notes.append(f"{self.hardware.name} has {capacity:,.0f} bytes of {metric}, this model needs {chosen.cost(metric):,.0f}")
         if chosen.kind == "uniform":
             notes.append("no searched config beat the best uniform precision within the budget")
+        elif chosen.score > self.found.bound * (1 + CLOSED_GAP):
+            notes.append("chosen for its true error: another config has a lower predicted score")
         return tuple(notes)
 
     # ------------------------------------------------------------ how each stage computes its record
@@ -393,6 +395,9 @@ def optimize(
         folder.check_free()
     pipeline.check_feasible()
     if not resume:
+        # What the data or the metric may have wrong shows here; nothing is written before that.
+        for stage in ("float_evaluation", "stats"):
+            getattr(pipeline, stage)
         folder.start(request)
     try:
         summary = pipeline.finish()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mpsearch.errors import ExportError
 from mpsearch.export.emit_project import RUNNER, WARNINGS, with_input_bytes
-from mpsearch.export.manifest import Manifest, read_manifest
+from mpsearch.export.manifest import Manifest, check_files, read_manifest
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
@@ -44,6 +44,7 @@ def run_bundle(folder: Path, inputs: Int8Array | Sequence[Int8Array], sanitize: 
     with tempfile.TemporaryDirectory(prefix="mpsearch-run-") as name:
         build = Path(name)
         (build / "runner.c").write_text(with_input_bytes(RUNNER, len(manifest["inputs"])), encoding="utf-8")
+        check_files(folder, manifest)
         program = _compile(folder, manifest["sources"], build / "runner.c", build / "runner", sanitize)
         samples.tofile(build / "inputs.bin")
         _execute([str(program), str(build / "inputs.bin"), str(build / "outputs.bin")], folder)
@@ -61,6 +62,7 @@ def run_selftest(folder: Path, sanitize: bool = False) -> str:
         ExportError: Not a bundle, no compiler, or outputs that differ.
     """
     manifest = read_manifest(folder)
+    check_files(folder, manifest)
     with tempfile.TemporaryDirectory(prefix="mpsearch-run-") as name:
         program = _compile(folder, manifest["sources"], folder / "selftest.c", Path(name) / "selftest", sanitize)
         return _execute([str(program)], folder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path, PurePosixPath
 from typing import TypedDict, cast
@@ -75,6 +76,23 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(sources, list) or not all(isinstance(name, str) and _is_inside(name) for name in sources):
         raise ExportError(f"The manifest '{path}': sources is {sources!r}, wanted names of files inside the bundle.", "export the bundle again.")
     return cast(Manifest, content)
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Check that a bundle's files are those that were exported.
+
+    Raises:
+        ExportError: One is missing, damaged or edited.
+    """
+    for name, digest in manifest["digests"].items():
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ExportError(f"The bundle '{folder}' lacks {name}: {error.strerror}.", "export it again.") from error
+        if found != digest:
+            raise ExportError(
+                f"The bundle's file '{folder / name}' is not the one that was exported.", "export it again, or build an edited one with its Makefile."
+            )
 
 
 def _is_inside(name: str) -> bool:

@@ -15,7 +15,13 @@ from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_err
 
 def layer_table(data: ReportData) -> Table:
     """Return one row per layer that holds constants or computes: precision, score, bytes, MACs and, with a target, cycles."""
-    table = Table(title=f"{data.workload}: precision of every layer", title_justify="left", show_footer=True, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=Text(f"{data.workload}: precision of every layer", style="table.title"),
+        title_justify="left",
+        show_footer=True,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     rows = [row for row in data.layers if row.weight_bits or row.flash_bytes or row.macs]
     totals = {
         "precision": "",
@@ -51,7 +57,7 @@ def limit_table(data: ReportData) -> Table:
 
 def summary_table(data: ReportData) -> Table:
     """Return the chosen configuration beside float and the uniform precisions."""
-    table = Table(title=f"{data.metric} of the integer model", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(f"{data.metric} of the integer model", style="table.title"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model")
     table.add_column("error", justify="right")
     table.add_column("bytes", justify="right")
@@ -70,7 +76,7 @@ def count_table(target: str, rows: Sequence[tuple[str, str, str, int, int]]) -> 
         target: Where they were counted.
         rows: (layer, op, precision or "", MACs, instructions).
     """
-    table = Table(title=f"Instructions counted on {target}", title_justify="left", show_footer=True)
+    table = Table(title=Text(f"Instructions counted on {target}", style="table.title"), title_justify="left", show_footer=True)
     table.add_column("layer", footer="total", overflow="fold")
     table.add_column("op")
     table.add_column("precision", justify="right")

@@ -108,7 +108,7 @@ class RunFolder:
         with self.timed(name):
             if self._opened and path.exists():
                 self.log(f"{name}: read from {path.name}")
-                return load_record(path, record_type)
+                return self._load(path, record_type)
             record = compute()
             if self._opened:
                 save_record(record, path)
@@ -116,6 +116,12 @@ class RunFolder:
                 self._waiting[name] = record
         self.log(f"{name}: done in {self.seconds[name]:.1f} s")
         return record
+
+    def _load(self, path: Path, record_type: type[Record]) -> Record:
+        try:
+            return load_record(path, record_type)
+        except RecordError as error:
+            raise RecordError(error.message, f"remove {path} and repeat the command: that stage runs again, the others are kept.") from error
 
     def drop(self, name: str) -> None:
         """Forget a stage's record, and what was made from it, so that they run again."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from mpsearch.records import SCHEMA, Budget, CostTable, Evaluation, ExportBundle
 from mpsearch.report.data import FrontPoint, LayerRow, LimitRow, ReportData, Variant
 from mpsearch.runs.request import RunRequest
 from mpsearch.runs.trials import Trial
+from mpsearch.search.problem import CLOSED_GAP
 from mpsearch.search.sweep import FrontPoint as PredictedPoint
 
 _ERROR_UNITS = {"top1_error": "%", "bits_per_token": "bit"}
@@ -54,6 +54,16 @@ class Summary:
         return next((trial for trial in self.trials if trial.kind == "uniform"), None)
 
     @property
+    def gap(self) -> float:
+        """How far the written config's score may be from the least of any config within the budget, relative to the bound."""
+        return max(0.0, self.chosen.score - self.found.bound) / max(abs(self.found.bound), np.finfo(np.float64).tiny)
+
+    @property
+    def status(self) -> str:
+        """Whether the written config is proven to have the least score: "optimal", else "feasible", e.g. where another had less true error."""
+        return "optimal" if self.found.status == "optimal" and self.gap <= CLOSED_GAP else "feasible"
+
+    @property
     def first_answer(self) -> Trial | None:
         """The solver's first answer that fits: the config of least score, chosen without looking at the evaluation data."""
         return next((trial for trial in self.trials if trial.kind == "solver"), None)
@@ -83,10 +93,11 @@ def result_json(summary: Summary) -> dict[str, object]:
         "budget": {limit.metric: limit.value for limit in summary.budget.limits},
         "budget_text": list(summary.request.budget),
         "cost": dict(chosen.costs),
-        "status": found.status,
-        "objective": found.solutions[0].objective,
+        "status": summary.status,
+        "objective": chosen.score,
         "bound": found.bound,
-        "gap": found.gap if math.isfinite(found.gap) else None,
+        "gap": summary.gap,
+        "search": {"status": found.status, "objective": found.solutions[0].objective if found.solutions else None},
         "metric": summary.floating.metric,
         "error": chosen.error,
         "error_float": summary.floating.error,
@@ -134,10 +145,10 @@ def report_data(summary: Summary) -> ReportData:
         target=summary.costs.target,
         metric=summary.floating.metric,
         error_unit=_ERROR_UNITS.get(summary.floating.metric, ""),
-        status=summary.found.status,
-        objective=summary.found.solutions[0].objective,
+        status=summary.status,
+        objective=summary.chosen.score,
         bound=summary.found.bound,
-        gap=summary.found.gap,
+        gap=summary.gap,
         layers=_layer_rows(summary),
         points=_points(summary),
         limits=_limit_rows(summary),

@@ -20,11 +20,8 @@ import pulp
 
 from mpsearch.records import SearchProblem, SearchResult, Solution
 from mpsearch.search.greedy import repair_choice, solve_greedy
-from mpsearch.search.problem import is_within, make_solution, offered_options, relative_gap, stack_rows
+from mpsearch.search.problem import CLOSED_GAP, is_within, make_solution, offered_options, relative_gap, stack_rows
 from mpsearch.search.reduction import core_options, typical_excess, useful_options
-
-CLOSED_GAP = 1e-6
-"""A gap up to this is closed: the answer counts as optimal."""
 
 LARGE = 1000
 """From this many options on, the linear relaxation is solved first, and what it proves useless is left out."""

@@ -14,6 +14,9 @@ from mpsearch.records import Budget, CostTable, SearchProblem, SensitivityTable,
 RELATIVE_TOLERANCE = 1e-9
 """A cost may exceed its limit by this part of it, the rounding of sums: 4 bits everywhere is a mean of 4.000000000000001. Bytes stay exact."""
 
+CLOSED_GAP = 1e-6
+"""A gap up to this is closed: the answer counts as optimal."""
+
 IntChoice = npt.NDArray[np.int64]
 
 

@@ -276,10 +276,28 @@ def test_a_missing_compiler_is_an_error_that_keeps_the_bundle(bundle: Path, monk
     assert (bundle / "manifest.json").is_file()
 
 
-def test_a_bundle_that_does_not_compile_is_an_error(bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_does_not_compile_is_an_error(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -include no_such_header.h")
+    with pytest.raises(ExportError, match=r"(?s)does not compile with .*no_such_header"):
+        run_selftest(bundle)
+
+
+def test_a_damaged_bundle_is_not_compiled(bundle: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(bundle, tmp_path / "bundle")
     (copy / "model.c").write_text("#error broken\n", encoding="utf-8")
-    with pytest.raises(ExportError, match=r"(?s)does not compile with .*broken"):
+    with pytest.raises(ExportError, match=r"model\.c' is not the one that was exported"):
+        run_selftest(copy)
+    (copy / "model.c").unlink()
+    with pytest.raises(ExportError, match=r"lacks model\.c"):
+        run_selftest(copy)
+
+
+@pytest.mark.parametrize("sources", [3, ["../../secret.c"], ["/etc/passwd"], [None]])
+def test_a_manifest_names_files_inside_its_bundle(sources: object, bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "sources": sources}), encoding="utf-8")
+    with pytest.raises(ExportError, match="wanted names of files inside the bundle"):
         run_selftest(copy)
 
 

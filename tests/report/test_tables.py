@@ -93,3 +93,8 @@ def test_markup_in_names_is_shown_not_obeyed() -> None:
 )
 def test_numbers_read_as_people_write_them(shown: str, wanted: str) -> None:
     assert shown == wanted
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_it_is() -> None:
+    hostile = dataclasses.replace(sample_report(), workload="models.py:two: [bold]")
+    assert "models.py:two: [bold]: precision of every layer" in render(layer_table(hostile))
