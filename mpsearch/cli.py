@@ -266,8 +266,9 @@ def _check_request(request: RunRequest) -> None:
 
 def _pipeline(options: argparse.Namespace, progress: Progress) -> Pipeline:
     """Return the pipeline of a run's folder, for the commands that run one stage."""
-    from mpsearch.pipeline import Pipeline, stamped
+    from mpsearch.pipeline import Pipeline
     from mpsearch.runs.folder import RunFolder
+    from mpsearch.runs.stamp import stamped
     from mpsearch.workloads.load import load_workload
 
     folder = RunFolder(options.out)

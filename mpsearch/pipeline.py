@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,11 +38,12 @@ from mpsearch.records import (
     SearchProblem,
     SearchResult,
     SensitivityTable,
-    digest_of,
 )
 from mpsearch.report.page import render_page
+from mpsearch.runs.candidates import spread_points, uniform_choice
 from mpsearch.runs.folder import RunFolder
 from mpsearch.runs.request import RunRequest
+from mpsearch.runs.stamp import stamped
 from mpsearch.runs.summary import Summary, front_csv, report_data, result_json, unfinished_json
 from mpsearch.runs.trials import Trial, TrialBook, TrialKind
 from mpsearch.search import SOLVERS
@@ -195,7 +194,7 @@ class Pipeline:
             raise SolverError(f"Solver '{self.request.solver}' stopped without an answer.", "choose --solver ilp, or loosen the budget.")
         fitting = [solution.choice for solution in self.found.solutions if self.meets_budget(solution.choice)]
         uniform = [("uniform", choice) for choice in (self.best_uniform(),) if choice is not None]
-        front = self.front[:: max(1, len(self.front) // max(1, self.request.front_points))][: self.request.front_points]
+        front = spread_points(self.front, self.request.front_points)
         candidates = [*(("solver", choice) for choice in fitting), *uniform, *(("front", point.choice) for point in front)]
         if not any(self.meets_budget(choice) for _, choice in candidates):
             raise SolverError(
@@ -212,16 +211,8 @@ class Pipeline:
             return sweep_budgets(build_problem(self.scores, self.costs, Budget(limits=(flash,))), "flash", SWEEP_POINTS, self.request.seed)
 
     def uniform(self, bits: int) -> tuple[int, ...]:
-        """Return the choice of one weight bit-width everywhere; a group that is not offered it takes the nearest it is offered, wider first."""
-        precisions = self.scores.precisions
-        choice = []
-        for group in self.graph.groups:
-            widths = [precision.weight_bits for precision in self.offered[group.name]]
-            width = min((width for width in widths if width >= bits), default=max(widths))
-            choice.append(
-                next(index for index, precision in enumerate(precisions) if precision in self.offered[group.name] and precision.weight_bits == width)
-            )
-        return tuple(choice)
+        """Return the choice of one weight bit-width everywhere, as far as it is offered."""
+        return uniform_choice(self.graph.groups, self.scores.precisions, self.offered, bits)
 
     def best_uniform(self) -> tuple[int, ...] | None:
         """Return the widest uniform choice within the budget, or None."""
@@ -410,29 +401,6 @@ def optimize(
     result = result_json(summary)
     folder.write_json("result.json", result)
     return summary, result
-
-
-def stamped(request: RunRequest, workload: Workload) -> RunRequest:
-    """Return a request with the digests of everything it names: two runs of equal requests do the same."""
-    return replace(
-        request,
-        workload_digest=workload_digest(workload),
-        target_digest=digest_of(load_hardware_model(request.target)),
-        space_digest=digest_of(load_search_space(request.space)),
-    )
-
-
-def workload_digest(workload: Workload) -> str:
-    """Return the SHA-256 of the model's weights by name, the metric, and the calibration and evaluation data."""
-    hasher = hashlib.sha256(f"{workload.metric_name} ".encode())
-    if callable(workload.metric):
-        hasher.update(getattr(getattr(workload.metric, "__code__", None), "co_code", b""))
-    batches = [*workload.calibration, *(item for pair in workload.evaluation for item in pair)]
-    tensors = [("data", tensor) for batch in batches for tensor in (batch if isinstance(batch, tuple) else (batch,))]
-    for name, tensor in (*workload.model.state_dict().items(), *tensors):
-        hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        hasher.update(tensor.detach().contiguous().numpy().tobytes())
-    return hasher.hexdigest()
 
 
 def check_bundle(bundle: ExportBundle, costs: dict[str, float]) -> None:
