@@ -94,7 +94,8 @@ class Pipeline:
         Raises:
             RecordError: The folder belongs to another model.
         """
-        traced = self._capture()
+        with self.folder.timed("graph"):
+            traced = self._capture()
         graph = self.folder.stage("graph", LayerGraph, lambda: traced)
         if graph.model_digest != traced.model_digest:
             raise RecordError(
@@ -157,6 +158,8 @@ class Pipeline:
         Raises:
             InfeasibleBudgetError: With the floor, the layers that pin it and the nearest feasible budget.
         """
+        for stage in ("graph", "costs"):  # one after the other, so that each is timed by itself
+            getattr(self, stage)
         check_feasible(self.costs, self.budget)
 
     def config(self, choice: tuple[int, ...]) -> BitWidthConfig:
