@@ -95,8 +95,6 @@ def run_optimize(options: argparse.Namespace) -> int:
     request = _request(options)
     _check_request(request)
     options.out = options.out or _default_folder(request.workload)
-    if options.resume and not options.out.exists():
-        raise RecordError(f"There is no run to resume in '{options.out}'.", "name the run's folder with --out.")
     with _ProgressBars(options) as progress:
         summary, result = optimize(load_workload(request.workload), request, options.out, resume=options.resume, progress=progress)
     if options.json:

@@ -371,7 +371,7 @@ def optimize(
         workload: Model, data and metric.
         request: Budget and options.
         out: The run's folder; must be free unless `resume`.
-        resume: Continue an interrupted run with the same request.
+        resume: Continue an interrupted run with the same request; one that was killed before its folder was made starts anew.
         progress: Told about every step.
 
     Returns:
@@ -381,6 +381,7 @@ def optimize(
         MpsearchError: Bad input (nothing is written), an infeasible budget (nothing is written), or a stage that failed.
     """
     folder = RunFolder(out)
+    resume = resume and not folder.is_free()
     request = stamped(request, workload)
     pipeline = Pipeline(workload, request, folder, progress)
     if resume:

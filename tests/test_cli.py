@@ -52,7 +52,6 @@ BAD = [
     (["optimize", f"{FILE}:tinny", "--budget", "2MB"], 2, "has no function 'tinny'"),
     (["optimize", f"{FILE}:nan_weights", "--budget", "2MB"], 2, "NaN"),
     (["optimize", f"{FILE}:constant_calibration", "--budget", "2MB"], 2, "is constant"),
-    (["optimize", TINY, "--budget", "2MB", "--resume"], 2, "no run to resume"),
     (["run", "nowhere"], 2, "nowhere"),
 ]
 

@@ -189,3 +189,33 @@ def test_no_config_that_fits_the_arena_is_a_failure_and_not_infeasible(workload:
     monkeypatch.setattr(Pipeline, "meets_budget", lambda *_: False)
     with pytest.raises(SolverError, match="configs keeps every budget once activations are placed"):
         optimize(workload, request("bits=4"), tmp_path / "run")
+
+
+def test_resuming_a_run_that_was_killed_before_its_folder_was_made_starts_it(workload: Workload, tmp_path: Path) -> None:
+    _, result = optimize(workload, request("1300B"), tmp_path / "run", resume=True)
+    assert result["status"] in ("optimal", "feasible")
+
+
+def test_resuming_a_folder_that_is_no_run_is_refused(workload: Workload, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(RecordError, match="no run to resume"):
+        optimize(workload, request("1300B"), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("stage", ["_score", "_search", "evaluate", "export"])
+def test_a_kill_in_any_stage_resumes_to_the_same_bytes(stage: str, workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimize(workload, request("1300B"), tmp_path / "undisturbed")
+
+    class Killed(BaseException):
+        """Like kill -9: nobody handles it."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, stage, kill)
+        with pytest.raises(Killed):
+            optimize(workload, request("1300B"), tmp_path / "run")
+    optimize(workload, request("1300B"), tmp_path / "run", resume=True)
+    for file in ("config.yaml", "front.csv", "bundle/model.bin", "bundle/manifest.json"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "undisturbed" / file).read_bytes(), file

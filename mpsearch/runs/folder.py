@@ -29,13 +29,17 @@ class RunFolder:
         self._opened = False
         self._waiting: dict[str, object] = {}
 
+    def is_free(self) -> bool:
+        """Whether a new run may have the folder: it does not exist, or is empty."""
+        return not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
+
     def check_free(self) -> None:
         """Refuse a folder that holds anything, or that cannot be written, before any work is done.
 
         Raises:
             RecordError: It exists and is not empty, or its parent cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if not self.is_free():
             resumable = (self.path / REQUEST_FILE).exists()
             raise RecordError(
                 f"The output folder '{self.path}' exists and is not empty.",
