@@ -34,13 +34,13 @@ PLAIN_WIDTH = 120
 REQUEST_OPTIONS = ("workload", "budget", "target", "space", "proxy", "solver", "trials", "front_points", "seed")
 
 STAGES = {
-    "capture": ("graph", "trace the model into folded, fused layers"),
-    "calibrate": ("stats", "gather activation ranges"),
-    "score": ("scores", "score every layer at every precision"),
-    "cost": ("costs", "cost every layer at every precision"),
-    "search": ("search", "choose precisions within the budget, and write config.yaml"),
+    "capture": ("graph", "graph", "trace the model into folded, fused layers"),
+    "calibrate": ("stats", "stats", "gather activation ranges"),
+    "score": ("scores", "scores", "score every layer at every precision"),
+    "cost": ("costs", "costs", "cost every layer at every precision"),
+    "search": ("search", "found", "choose precisions within the budget, and write config.yaml"),
 }
-"""Command -> (record it writes, help)."""
+"""Command -> (record it writes, the pipeline's name for it, help)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show_error(error, options)
         return error.exit_code
     except KeyboardInterrupt:
-        out = getattr(options, "out", None)
-        resumable = options.name == "optimize" and out is not None and (out / "request.json").exists()
-        sys.stderr.write("\ninterrupted; " + (f"continue with the same command and --out {out} --resume\n" if resumable else "nothing was written\n"))
+        sys.stderr.write(f"\ninterrupted; {_how_to_go_on(options)}\n")
         return EXIT_INTERRUPTED
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
@@ -67,6 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options,
         )
         return RecordError.exit_code
+
+
+def _how_to_go_on(options: argparse.Namespace) -> str:
+    if options.name != "optimize":
+        return "repeat the command: stages that were done are kept"
+    if options.out is not None and (options.out / "request.json").exists():
+        return f"continue with the same command and --out {options.out} --resume"
+    return "nothing was written"
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -118,11 +124,11 @@ def run_stage(options: argparse.Namespace) -> int:
 
     with _ProgressBars(options) as progress:
         pipeline = _pipeline(options, progress)
-        record, _ = STAGES[options.name]
+        record, attribute, _ = STAGES[options.name]
         pipeline.folder.drop(record)
         if options.name == "search":
             pipeline.check_feasible()
-        value = getattr(pipeline, {"search": "found", "capture": "graph", "calibrate": "stats", "score": "scores", "cost": "costs"}[options.name])
+        value = getattr(pipeline, attribute)
         content: dict[str, object] = {"record": str(options.out / f"{record}.json")}
         if options.name == "search":
             config = pipeline.config(pipeline.candidates()[0][1])
@@ -291,7 +297,7 @@ def _default_folder(workload: str) -> Path:
 
 
 class _ProgressBars:
-    """Progress with an estimate on stderr; nothing when stderr is no terminal."""
+    """Progress with an estimate on stderr; where that is no terminal, only how each stage ended."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         from rich.console import Console
@@ -340,7 +346,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(optimize, out_required=False)
     optimize.add_argument("--resume", action="store_true", help="continue the interrupted run in --out")
     optimize.set_defaults(command=run_optimize)
-    for name, (_, text) in STAGES.items():
+    for name, (_, _, text) in STAGES.items():
         stage = commands.add_parser(name, help=f"one stage: {text}")
         _add_run_options(stage, out_required=True)
         stage.set_defaults(command=run_stage)

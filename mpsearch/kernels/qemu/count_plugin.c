@@ -120,7 +120,7 @@ static void find_role(block *b, const char *symbol) {
   if (!strcmp(symbol, "count_end")) b->role = END;
   if (!strcmp(symbol, "mps_model_run")) b->role = MODEL;
   if (!strcmp(symbol, "main")) b->role = CALLER;
-  /* A digit must follow: kernels have functions such as run_line. */
+  /* A digit must follow: a kernel may have a function such as run_line. */
   if (starts(symbol, "run_l") && symbol[5] >= '0' && symbol[5] <= '9' && strtol(symbol + 5, NULL, 10) < LAYERS) {
     b->role = LAYER;
     b->layer = (int)strtol(symbol + 5, NULL, 10);

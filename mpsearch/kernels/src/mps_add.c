@@ -36,8 +36,9 @@ static inline void add_block(const part parts[3], mps_range range, const int8_t 
   output[3] = mps_into_range(d, range);
 }
 
-static void run_line(const mps_add_params *params, const int8_t *first, size_t first_step, const int8_t *second, size_t second_step, size_t count,
+static void add_line(const void *opaque, const int8_t *first, size_t first_step, const int8_t *second, size_t second_step, size_t count,
                      int8_t *output) {
+  const mps_add_params *params = opaque;
   const part parts[3] = {part_of(params, 0, params->input_zero_point[0], FRACTION_BITS),
                          part_of(params, 1, params->input_zero_point[1], FRACTION_BITS), part_of(params, 2, 0, 0)};
   const mps_range range = mps_range_of(params->output_zero_point, params->lowest, params->highest, 0);
@@ -52,19 +53,6 @@ static void run_line(const mps_add_params *params, const int8_t *first, size_t f
 }
 
 mps_status mps_add(const mps_add_params *params, const int8_t *first, const int8_t *second, int8_t *output) {
-  const uint32_t *shape = params->shape;
-  if (params->broadcast[0] == 0 && params->broadcast[1] == 0) {
-    run_line(params, first, 1, second, 1, (size_t)shape[0] * shape[1] * shape[2] * shape[3], output);
-    return MPS_OK;
-  }
-  size_t a[MPS_RANK], b[MPS_RANK];
-  mps_broadcast_strides(shape, params->broadcast[0], a);
-  mps_broadcast_strides(shape, params->broadcast[1], b);
-  for (uint32_t i = 0; i < shape[0]; i++) {
-    for (uint32_t j = 0; j < shape[1]; j++) {
-      for (uint32_t k = 0; k < shape[2]; k++, output += shape[3])
-        run_line(params, first + i * a[0] + j * a[1] + k * a[2], a[3], second + i * b[0] + j * b[1] + k * b[2], b[3], shape[3], output);
-    }
-  }
+  mps_for_each_line(params->shape, params->broadcast, add_line, params, first, second, output);
   return MPS_OK;
 }
