@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpsearch.errors import ExportError, nearest_names
@@ -165,13 +164,12 @@ def check_tools(core: EmulatedCore, compiler: str = "gcc", kept: str = "") -> No
     missing = {tool: package for tool, package in wanted.items() if shutil.which(tool) is None}
     if compiler == "clang" and find_clang() is None:
         missing[" or ".join(CLANGS)] = "clang"
+    lacks = f"Not in the PATH: {' and '.join(missing)}." if missing else f"{tools.gcc} finds no C library (stdio.h)."
     packages = list(missing.values())
     if library_headers(core) is None:
-        packages.append(tools.library_package)
-    if not packages:
-        return
-    lacks = [f"Not in the PATH: {' and '.join(missing)}."] if missing else [f"{tools.gcc} finds no C library (stdio.h)."]
-    raise ExportError(" ".join([*lacks, kept]).strip(), f"on Debian: apt-get install {' '.join(packages)}")
+        packages.insert(min(1, len(packages)), tools.library_package)
+    if packages:
+        raise ExportError(f"{lacks} {kept}".strip(), f"on Debian: apt-get install {' '.join(packages)}")
 
 
 def find_clang() -> str | None:
@@ -218,7 +216,7 @@ def link_command(core: EmulatedCore) -> list[str]:
 
 def overflow(core: EmulatedCore, messages: str) -> str:
     """Return what does not fit the board, with its sizes, from the linker's messages; "" if something else went wrong."""
-    sizes: Sequence[tuple[str, str, Memory]] = (("CODE", "code and constants", core.code), ("RAM", "RAM", core.ram))
+    sizes = (("CODE", "code and constants", core.code), ("RAM", "RAM", core.ram))
     found = []
     for region, title, memory in sizes:
         excess = re.search(rf"region `{region}' overflowed by (\d+) bytes", messages)
