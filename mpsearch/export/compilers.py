@@ -13,24 +13,31 @@ from pathlib import Path
 from mpsearch.errors import ExportError
 
 
+def host_compiler(chosen: str | None = None) -> list[str] | None:
+    """Return the command of the host's C compiler: the chosen one, else $CC, else the first of cc, gcc and clang; None if it is not there."""
+    wanted = [chosen] if chosen else shlex.split(os.environ.get("CC", ""))
+    return next((candidate for candidate in ([wanted] if wanted else [["cc"], ["gcc"], ["clang"]]) if shutil.which(candidate[0])), None)
+
+
 def find_compiler(folder: Path, chosen: str | None = None) -> list[str]:
-    """Return the command of the host's C compiler: the chosen one, else $CC, else the first of cc, gcc and clang.
+    """Return the command of the host's C compiler, as `host_compiler` looks for it.
 
     Args:
         folder: The bundle that is kept, for the message.
-        chosen: "gcc" or "clang".
+        chosen: "gcc" or "clang"; None for $CC or the machine's own.
 
     Raises:
         ExportError: There is none.
     """
-    wanted = [chosen] if chosen else shlex.split(os.environ.get("CC", ""))
-    for candidate in [wanted] if wanted else [["cc"], ["gcc"], ["clang"]]:
-        if shutil.which(candidate[0]):
-            return candidate
-    looked = chosen or (f"$CC ({wanted[0]})" if wanted else "cc, gcc and clang")
+    command = host_compiler(chosen)
+    if command is not None:
+        return command
+    variable = shlex.split(os.environ.get("CC", ""))
+    looked = chosen or (f"$CC ({variable[0]})" if variable else "cc, gcc and clang")
     raise ExportError(
         f"No C compiler: looked for {looked} in the PATH. The bundle '{folder}' is complete and was kept.",
-        "install gcc or clang (on Debian: apt-get install gcc libc6-dev), or set CC, and run it again.",
+        f"install {'gcc or clang' if chosen is None else chosen} (on Debian: apt-get install {chosen or 'gcc'} libc6-dev), "
+        "or set CC, and run it again.",
     )
 
 

@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 
 from mpsearch.errors import ExportError, nearest_names
+from mpsearch.export.compilers import host_compiler
 
 COMPILERS = ("gcc", "clang")
 CLANGS = ("clang-19", "clang")
@@ -149,7 +150,7 @@ def find_core(target: str) -> EmulatedCore:
 
 
 def check_tools(core: EmulatedCore, compiler: str = "gcc", kept: str = "") -> None:
-    """Check that the compiler, its C library and the emulator of a core are there.
+    """Check that the compiler, its C library and the emulator of a core are there, and the host's compiler for the counting plugin.
 
     Args:
         core: The core.
@@ -164,10 +165,10 @@ def check_tools(core: EmulatedCore, compiler: str = "gcc", kept: str = "") -> No
     missing = {tool: package for tool, package in wanted.items() if shutil.which(tool) is None}
     if compiler == "clang" and find_clang() is None:
         missing[" or ".join(CLANGS)] = "clang"
-    lacks = f"Not in the PATH: {' and '.join(missing)}." if missing else f"{tools.gcc} finds no C library (stdio.h)."
-    packages = list(missing.values())
-    if library_headers(core) is None:
-        packages.insert(min(1, len(packages)), tools.library_package)
+    if host_compiler() is None:
+        missing["a C compiler of this machine, for the counting plugin"] = "gcc libc6-dev"
+    lacks = f"Not in the PATH: {', '.join(missing)}." if missing else f"{tools.gcc} finds no C library (stdio.h)."
+    packages = [*missing.values(), *([tools.library_package] if library_headers(core) is None else [])]
     if packages:
         raise ExportError(f"{lacks} {kept}".strip(), f"on Debian: apt-get install {' '.join(packages)}")
 
