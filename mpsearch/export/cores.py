@@ -112,7 +112,7 @@ def _mps2(machine: str, flags: tuple[str, ...], estimates_cycles: bool) -> Emula
 
 
 CORES: dict[str, EmulatedCore] = {
-    # QEMU has no board of this size with a Cortex-M0; a Cortex-M3 executes the same instructions (start_arm.c makes it refuse unaligned accesses too).
+    # QEMU has no board of this size with a Cortex-M0; a Cortex-M3 executes the same instructions (start_arm.c: unaligned ones fault).
     "cortex-m0": _mps2("mps2-an385", ("-mcpu=cortex-m0",), estimates_cycles=False),
     "cortex-m3": _mps2("mps2-an385", ("-mcpu=cortex-m3",), estimates_cycles=False),
     "cortex-m4": _mps2("mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), estimates_cycles=True),

@@ -44,7 +44,7 @@ void mps_start(void) {
   __asm__ volatile("dsb\n\tisb" ::: "memory");
 #endif
 #if !defined(__ARM_FEATURE_UNALIGNED)
-  *(volatile uint32_t *)0xE000ED14u |= 1u << 3; /* CCR: code for a Cortex-M0 runs on the board of a Cortex-M3, and unaligned accesses fault as on its own */
+  *(volatile uint32_t *)0xE000ED14u |= 1u << 3; /* CCR: the Cortex-M3 that stands in for a Cortex-M0 faults on unaligned accesses too */
 #endif
   const uint32_t *from = &data_stored;
   for (uint32_t *to = &data_start; to != &data_end;) *to++ = *from++;
