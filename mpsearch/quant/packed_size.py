@@ -57,7 +57,8 @@ _LARGEST_UINT16 = 65535
 _FEW_WEIGHTS = 512
 _ROWS_AT_ONCE = 2
 _PACKED_DOT = (2, 4)
-_DEPTHWISE_CHANNELS = 64
+_DEPTHWISE_TILE = 32
+_DEPTHWISE_UNPACKED = 16
 
 
 def aligned(count: int) -> int:
@@ -129,13 +130,21 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
         return aligned(_pairs_bytes(shape[1], 1) if rows == 1 and precision.weight_bits in _PACKED_DOT else unpacked_rows * shape[1])
     taps = shape[1] * shape[2]
     if layer.is_depthwise:
-        block = taps * min(shape[0], _DEPTHWISE_CHANNELS)
-        return aligned(block + (block if precision.weight_bits < 8 else 0))
+        return aligned(_strip_bytes(graph, layer) + (taps * _DEPTHWISE_UNPACKED if precision.weight_bits < 8 else 0))
     values = taps * shape[3]
     pixels = math.prod(graph.tensor(layer.output).shape[:2])
     columns = 0 if _is_pointwise(graph, layer) else min(pixels, column_count(values))
     paired = min(columns, 2) if precision.weight_bits in _PACKED_DOT else 0
     return aligned(max((columns + unpacked_rows) * values, _pairs_bytes(values, paired) + paired * values))
+
+
+def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
+    """Return the bytes of a depthwise convolution's prepared weights and of its strip of the input, 16 for each column of each row."""
+    assert isinstance(layer.op, Conv2d)
+    kernel_h, kernel_w = _weight_shape(layer)[1:3]
+    width = min(graph.tensor(layer.output).shape[1], _DEPTHWISE_TILE)
+    columns = (width - 1) * layer.op.stride[1] + (kernel_w - 1) * layer.op.dilation[1] + 1
+    return (kernel_h // 2 + 1) * kernel_w * 32 + kernel_h * columns * 16
 
 
 def _pairs_bytes(values: int, pixels: int) -> int:

@@ -86,6 +86,13 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
 /* A stage of work on four values ends here: nothing of the next is mixed in, which would need more registers. */
 #define MPS_HOLD_4(a, b, c, d) __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d))
 
+/* The nearest value from -128 to 127. */
+static inline int32_t mps_saturate(int32_t value) {
+  int32_t byte;
+  __asm__("ssat %0, #8, %1" : "=r"(byte) : "r"(value) : "cc");
+  return byte;
+}
+
 /* Four bytes minus four bytes, each for itself. */
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
   uint32_t difference;
@@ -115,6 +122,7 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 
 #define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
 #define MPS_HOLD(value) (void)(value)
 #define MPS_HOLD_4(a, b, c, d) (void)(a), (void)(b), (void)(c), (void)(d)
+static inline int32_t mps_saturate(int32_t value) { return value < -128 ? -128 : value > 127 ? 127 : value; }
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
   return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u);
 }
