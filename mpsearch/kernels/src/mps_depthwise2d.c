@@ -10,14 +10,19 @@
 
    BLOCK, LINE_ROWS  channels of a block; rows of a line
    mps_block         what the kernel keeps of the block's weights and constants; prepare_block fills it
-   fill_line         lays out one line
-   run_lines         computes output rows from the lines they need */
+   start_strip       lays out the columns outside the input, fill_line the others of one line
+   run_lines         computes output rows from the lines they need; run_whole_strip all rows, for kernels that have their own walk */
 
 enum {
   TILE = 32,         /* output columns that share a strip */
   UNPACKED = 16,     /* channels whose weights are unpacked at a time; a multiple of 8 and of BLOCK */
   COLUMN_BYTES = 16, /* of a line, for each column of the input */
 };
+
+/* Columns of the strip before, inside and after the input. */
+typedef struct {
+  size_t before, inside, after;
+} mps_columns;
 
 /* The strip of one block of channels. */
 typedef struct {
@@ -27,6 +32,10 @@ typedef struct {
   size_t width;        /* output columns that it serves */
   size_t columns;      /* its own */
   int32_t left;        /* column of the input that is its first; may be outside */
+  mps_columns split;
+  size_t multiplicity; /* outputs of each input channel */
+  int whole;           /* a full block whose channels lie side by side in the input */
+  uint32_t zeros;      /* four input zero points */
   int8_t *lines;
   size_t line_bytes, slots;
 } mps_strip;
@@ -43,18 +52,13 @@ typedef struct {
   size_t step;
 } mps_taps;
 
-/* Columns of the strip before, inside and after the input. */
-typedef struct {
-  size_t before, inside, after;
-} mps_columns;
-
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static size_t columns_for(const mps_conv2d_params *p, size_t width) {
   return (width - 1) * p->stride_w + (size_t)(p->kernel_w - 1) * p->dilation_w + 1;
 }
 
-static mps_columns columns_of(const mps_strip *strip) {
+static mps_columns split_of(const mps_strip *strip) {
   const int32_t end = strip->left + (int32_t)strip->columns, width = strip->params->input_w;
   const int32_t from = strip->left < 0 ? 0 : strip->left, to = end < width ? end : width;
   if (to <= from) return (mps_columns){.before = strip->columns};
@@ -118,7 +122,10 @@ static void run_block(mps_strip *strip, const mps_block *block, int8_t *output) 
     strip->columns = columns_for(p, strip->width);
     strip->line_bytes = COLUMN_BYTES * strip->columns;
     strip->left = (int32_t)(x * p->stride_w) - p->pad_left;
-    run_strip(strip, block, output + x * p->output_c + strip->first);
+    strip->split = split_of(strip);
+    start_strip(strip);
+    int8_t *const corner = output + x * p->output_c + strip->first;
+    if (!run_whole_strip(strip, block, corner)) run_strip(strip, block, corner);
   }
 }
 
@@ -127,7 +134,12 @@ mps_status mps_depthwise2d(const mps_conv2d_params *params, const mps_channels *
   if (bits < 2 || bits > 8 || params->groups != params->input_c || params->output_c % params->input_c != 0) return MPS_BAD_ARGUMENT;
   const size_t taps = taps_of(params), row_bytes = mps_row_bytes(params->output_c, bits);
   int8_t *lines = scratch + prepared_bytes(params), *unpacked = lines + strip_bytes(params);
-  mps_strip strip = {.params = params, .input = input, .lines = lines, .slots = LINE_ROWS == 1 ? params->kernel_h : pairs_of(params)};
+  mps_strip strip = {.params = params,
+                     .input = input,
+                     .lines = lines,
+                     .slots = LINE_ROWS == 1 ? params->kernel_h : pairs_of(params),
+                     .multiplicity = params->output_c / params->input_c,
+                     .zeros = (uint8_t)params->input_zero_point * 0x01010101u};
   for (size_t first = 0; first < params->output_c; first += BLOCK) {
     mps_taps weights = {.values = (const int8_t *)channels->weights + first, .step = params->output_c};
     if (bits < 8) {
@@ -141,6 +153,7 @@ mps_status mps_depthwise2d(const mps_conv2d_params *params, const mps_channels *
     }
     strip.first = first;
     strip.count = smaller(BLOCK, params->output_c - first);
+    strip.whole = strip.count == BLOCK && strip.multiplicity == 1;
     mps_block block;
     prepare_block(&block, &strip, channels, weights, scratch);
     run_block(&strip, &block, output);
