@@ -75,7 +75,9 @@ static const int8_t *row_of(const mps_strip *strip, int32_t row) {
 /* Lines and pairs of weights that a kernel may touch when its first row is either of a pair: the sizes of scratch are the same on every target. */
 static size_t pairs_of(const mps_conv2d_params *p) { return p->kernel_h / 2u + 1; }
 
-#if MPS_SIMD
+#if MPS_MVE
+#include "mps_depthwise2d_mve.inc"
+#elif MPS_SIMD
 #include "mps_depthwise2d_armv7em.inc"
 #else
 #include "mps_depthwise2d_portable.inc"

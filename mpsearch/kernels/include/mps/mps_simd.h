@@ -31,6 +31,13 @@
 #define MPS_SELDOM static
 #endif
 
+/* GCC's first scheduler pulls all loads of an unrolled loop to its front, and then spills. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define MPS_IN_ORDER __attribute__((optimize("no-schedule-insns")))
+#else
+#define MPS_IN_ORDER
+#endif
+
 /* Four int8 values, the first in the lowest byte; any alignment. */
 static inline uint32_t mps_load_word(const void *bytes) {
   uint32_t word;
