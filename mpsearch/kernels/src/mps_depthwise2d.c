@@ -10,8 +10,16 @@
 
    BLOCK, LINE_ROWS  channels of a block; rows of a line
    mps_block         what the kernel keeps of the block's weights and constants; prepare_block fills it
+   rows_together     how many output rows share the products of a line, where there is no stride
    start_strip       lays out the columns outside the input, fill_line the others of one line
    run_lines         computes output rows from the lines they need; run_whole_strip all rows, for kernels that have their own walk */
+
+/* A function of its own, with all registers for its loops. */
+#if defined(__GNUC__)
+#define MPS_APART static __attribute__((noinline))
+#else
+#define MPS_APART static
+#endif
 
 enum {
   TILE = 32,         /* output columns that share a strip */
@@ -93,28 +101,29 @@ size_t mps_depthwise2d_scratch_bytes(const mps_conv2d_params *params) {
   return prepared_bytes(params) + strip_bytes(params) + (params->weight_bits < 8 ? taps_of(params) * UNPACKED : 0);
 }
 
-/* With dilation the rows of a window are no neighbours: its lines serve it alone. */
-static mps_need lines_for(const mps_conv2d_params *p, int32_t y) {
+/* The lines for output row y and those below that share them. With dilation the rows of a window are no neighbours: its lines serve it alone. */
+static mps_need lines_for(const mps_conv2d_params *p, const mps_block *block, int32_t y) {
   if (p->dilation_h > 1) return (mps_need){.count = (p->kernel_h + LINE_ROWS - 1u) / LINE_ROWS, .rows = 1};
-  const size_t rows = p->stride_h == 1 && y + LINE_ROWS <= p->output_h ? LINE_ROWS : 1;
-  const size_t top = (size_t)y * p->stride_h, bottom = top + (rows - 1) * p->stride_h + p->kernel_h - 1u;
+  const size_t together = rows_together(block), rows = p->stride_h == 1 && (size_t)y + together <= p->output_h ? together : 1;
+  const size_t top = (size_t)y * p->stride_h, bottom = top + p->kernel_h - 1u + (LINE_ROWS > 1 ? rows - 1 : 0);
   const size_t first = top / LINE_ROWS;
   return (mps_need){.first = (int32_t)first, .count = bottom / LINE_ROWS - first + 1, .rows = rows, .offset = top % LINE_ROWS};
 }
 
-static void fill(const mps_strip *strip, int32_t y, int32_t line) {
+static void fill(const mps_strip *strip, const mps_block *block, int32_t y, int32_t line) {
   const mps_conv2d_params *p = strip->params;
   const int32_t top = (p->dilation_h > 1 ? y * p->stride_h : 0) - p->pad_top + line * LINE_ROWS * p->dilation_h;
-  fill_line(strip, row_of(strip, top), row_of(strip, top + p->dilation_h), strip->lines + (size_t)line % strip->slots * strip->line_bytes);
+  int8_t *const at = strip->lines + (size_t)line % strip->slots * strip->line_bytes;
+  fill_line(strip, block, row_of(strip, top), row_of(strip, top + p->dilation_h), at);
 }
 
 static void run_strip(const mps_strip *strip, const mps_block *block, int8_t *output) {
   const mps_conv2d_params *p = strip->params;
   int32_t filled = 0; /* lines before this one are in the ring or behind */
   for (int32_t y = 0; y < p->output_h;) {
-    const mps_need need = lines_for(p, y);
+    const mps_need need = lines_for(p, block, y);
     if (filled < need.first || p->dilation_h > 1) filled = need.first;
-    for (; filled < need.first + (int32_t)need.count; filled++) fill(strip, y, filled);
+    for (; filled < need.first + (int32_t)need.count; filled++) fill(strip, block, y, filled);
     run_lines(strip, block, need, output);
     y += (int32_t)need.rows;
     output += need.rows * p->output_w * p->output_c;
@@ -129,7 +138,7 @@ static void run_block(mps_strip *strip, const mps_block *block, int8_t *output) 
     strip->line_bytes = COLUMN_BYTES * strip->columns;
     strip->left = (int32_t)(x * p->stride_w) - p->pad_left;
     strip->split = split_of(strip);
-    start_strip(strip);
+    start_strip(strip, block);
     int8_t *const corner = output + x * p->output_c + strip->first;
     if (!run_whole_strip(strip, block, corner)) run_strip(strip, block, corner);
   }
