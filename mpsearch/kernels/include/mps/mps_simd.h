@@ -80,6 +80,25 @@ static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) {
   return sum;
 }
 
+/* sum + low half of a x high half of b. */
+static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__ volatile("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+/* The same where the sum to start from stays in its register. */
+static inline int32_t mps_dual_product_from(uint32_t a, uint32_t b, int32_t start) {
+  int32_t sum;
+  __asm__ volatile("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(start));
+  return sum;
+}
+
+static inline int32_t mps_cross_product_from(uint32_t a, uint32_t b, int32_t start) {
+  int32_t sum;
+  __asm__ volatile("smlabt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(start));
+  return sum;
+}
+
 /* The low halves, or the high halves, of two words: the first in the low half. */
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) {
   uint32_t pair;
@@ -138,7 +157,10 @@ static inline uint32_t mps_even_bytes(uint32_t word) { return mps_pair((int8_t)(
 static inline uint32_t mps_odd_bytes(uint32_t word) { return mps_even_bytes(word >> 8); }
 static inline int32_t mps_low_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_low_half(b); }
 static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_high_half(a) * mps_high_half(b); }
+static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_high_half(b); }
 static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) { return mps_high_product(a, b, mps_low_product(a, b, sum)); }
+#define mps_cross_product_from mps_cross_product
+#define mps_dual_product_from mps_dual_product
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
 static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
 #define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
