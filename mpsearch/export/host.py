@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpsearch.errors import ExportError
-from mpsearch.export.emit_project import RUNNER, WARNINGS, with_input_bytes
+from mpsearch.export.emit_project import ROUNDING_FLAGS, RUNNER, WARNINGS, with_input_bytes
 from mpsearch.export.manifest import Manifest, check_files, read_manifest
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
@@ -45,7 +45,7 @@ def run_bundle(folder: Path, inputs: Int8Array | Sequence[Int8Array], sanitize: 
         build = Path(name)
         (build / "runner.c").write_text(with_input_bytes(RUNNER, len(manifest["inputs"])), encoding="utf-8")
         check_files(folder, manifest)
-        program = _compile(folder, manifest["sources"], build / "runner.c", build / "runner", sanitize)
+        program = _compile(folder, manifest, build / "runner.c", build / "runner", sanitize)
         samples.tofile(build / "inputs.bin")
         _execute([str(program), str(build / "inputs.bin"), str(build / "outputs.bin")], folder)
         outputs = np.fromfile(build / "outputs.bin", dtype=np.int8)
@@ -64,7 +64,7 @@ def run_selftest(folder: Path, sanitize: bool = False) -> str:
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     with tempfile.TemporaryDirectory(prefix="mpsearch-run-") as name:
-        program = _compile(folder, manifest["sources"], folder / "selftest.c", Path(name) / "selftest", sanitize)
+        program = _compile(folder, manifest, folder / "selftest.c", Path(name) / "selftest", sanitize)
         return _execute([str(program)], folder)
 
 
@@ -99,9 +99,9 @@ def _interleave(manifest: Manifest, arrays: list[Int8Array]) -> Int8Array:
     return np.ascontiguousarray(np.concatenate([item.reshape(len(item), -1) for item in arrays], axis=1))
 
 
-def _compile(folder: Path, sources: Sequence[str], main: Path, program: Path, sanitize: bool) -> Path:
-    flags = [*WARNINGS, "-O3", *(SANITIZERS if sanitize else ()), f"-I{folder}"]
-    command = [*find_compiler(folder), *flags, "-o", str(program), str(main), *(str(folder / name) for name in sources)]
+def _compile(folder: Path, manifest: Manifest, main: Path, program: Path, sanitize: bool) -> Path:
+    flags = [*WARNINGS, *ROUNDING_FLAGS[manifest["rounding"]], "-O3", *(SANITIZERS if sanitize else ()), f"-I{folder}"]
+    command = [*find_compiler(folder), *flags, "-o", str(program), str(main), *(str(folder / name) for name in manifest["sources"])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpsearch.errors import ExportError, nearest_names
+from mpsearch.export.emit_project import ROUNDING_FLAGS
 from mpsearch.export.host import find_compiler
 from mpsearch.export.kernel_library import KERNELS
 from mpsearch.export.manifest import Manifest, read_manifest
@@ -114,9 +115,10 @@ def run_on_target(folder: Path, target: str) -> TargetRun:
     check_tools(f"The bundle '{folder}' is complete and was kept.")
     with tempfile.TemporaryDirectory(prefix="mpsearch-qemu-") as name:
         build = Path(name)
-        sources = [folder / "selftest.c", _build_model(build, core, folder)]
+        flags = ["-O2", *ROUNDING_FLAGS[manifest["rounding"]], f"-I{folder}"]
+        sources = [folder / "selftest.c", _build_model(build, core, folder, flags)]
         sources += [folder / source for source in manifest["sources"] if source != "model.c"]
-        program = build_program(build, core, sources, ["-O2", f"-I{folder}"])
+        program = build_program(build, core, sources, flags)
         status, text, log = execute(build, core, program, build_plugin(build))
     found = re.search(r"(\d+) vectors, (\d+) mismatches", text)
     if status not in (0, 1) or found is None:
@@ -221,11 +223,11 @@ def read_counts(log: str) -> tuple[Count, dict[int, Count]]:
     raise ExportError("The counting plugin of QEMU reported nothing.", "QEMU must be built with plugins, as Debian's is.")
 
 
-def _build_model(build: Path, core: EmulatedCore, folder: Path) -> Path:
+def _build_model(build: Path, core: EmulatedCore, folder: Path, flags: Sequence[str]) -> Path:
     """Compile model.c so that the function of each layer stays one, for the plugin to see; the kernels are compiled as on any chip."""
     model = build / "model.o"
     _compile(
-        ["arm-none-eabi-gcc", "-std=c11", *core.flags, "-O2", "-fno-inline", f"-I{folder}", "-c", "-o", str(model), str(folder / "model.c")],
+        ["arm-none-eabi-gcc", "-std=c11", *core.flags, *flags, "-fno-inline", "-c", "-o", str(model), str(folder / "model.c")],
         "model.c",
     )
     return model
