@@ -32,7 +32,7 @@ check: $(VENV)/.dev ## formatting, lint, types, layers, spelling
 	$(BIN)/codespell
 
 kernels: $(VENV)/.dev ## the C library against its references, on this machine
-	$(BIN)/python -m pytest tests/kernels tests/export tests/quant $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/kernels tests/export tests/quant tests/interop $(PYTEST_ARGS)
 
 target: $(VENV)/.dev ## the same vectors on emulated cores, and instruction ceilings (needs the Arm toolchain and QEMU)
 	$(BIN)/python -m pytest -m target $(PYTEST_ARGS)

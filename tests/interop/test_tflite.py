@@ -2,15 +2,14 @@
 """8-bit layers equal TensorFlow Lite's reference kernels (ai-edge-litert from PyPI), bit for bit, in the rounding that both define.
 
 Ours are the C kernels, compiled with -DMPS_DOUBLE_ROUNDING; theirs are the package's kernels of resolver BUILTIN_REF, which is built to round
-twice (the first test finds that out). The constants are the exporter's, from scales rounded to float32, which is what a .tflite file holds.
+twice (the first two tests find that out). The constants are the exporter's, from scales rounded to float32, which is what a .tflite file holds.
 
 Where TensorFlow Lite means something else by an operator, the test says so and compares what both define:
 
 * FULLY_CONNECTED's reference kernel multiplies by the scale in double precision. A dense layer is therefore compared as the 1x1 CONV_2D that it is;
   and with FULLY_CONNECTED itself in our single rounding, wherever the real value is not halfway between two integers.
 * AVERAGE_POOL_2D divides the sum of the stored integers, once, half away from zero; it has no multiplier. Compared in single rounding, ties left out.
-* MEAN cuts the multiplier of the two scales off after dividing it by the count. Where the quotient has fewer than 31 bits (counts just below a power
-  of two, in effect) our constants cannot hold it.
+* MEAN cuts the multiplier of the two scales off after dividing it by the count. Where the quotient is below 2^30, our constants cannot hold it.
 * Explicit padding becomes a PADV2 before the operator, unless it is what TensorFlow Lite calls SAME.
 * Its quantisation scheme keeps weights within [-127, 127]; its kernels compute with -128 like with any other value, and so it is compared too.
 """
@@ -81,7 +80,21 @@ def assert_same(kernels: ctypes.CDLL, maker: TfliteMaker, output: str, samples: 
 
 @given(seed=SEEDS, channels=st.integers(1, 40), power=st.booleans())
 def test_every_accumulator_is_rounded_alike(kernels: ctypes.CDLL, seed: int, channels: int, power: bool) -> None:
-    """The accumulators are biases, most of them a hair from a tie or on one: this is what tells roundings apart."""
+    """Most accumulators lie on a tie or a hair beside one: this is what tells roundings apart."""
+    quantized = given_accumulators(seed, channels, power)
+    nothing = [np.zeros((1, 1, 1), np.int8)]
+    np.testing.assert_array_equal(run_kernels(kernels, quantized, nothing), TfliteModel(quantized).output(nothing))
+
+
+def test_a_kernel_that_rounds_once_is_noticed(kernels_single: ctypes.CDLL) -> None:
+    nothing = [np.zeros((1, 1, 1), np.int8)]
+    for power in (False, True):
+        quantized = given_accumulators(0, 40, power)
+        assert (run_kernels(kernels_single, quantized, nothing) != TfliteModel(quantized).output(nothing)).any()
+
+
+def given_accumulators(seed: int, channels: int, power: bool) -> QuantizedGraph:
+    """Return a layer whose accumulators are its biases, near halves of output steps; `power` makes the scales powers of two."""
     maker = TfliteMaker(seed)
     output = maker.conv(maker.input(1, 1, 1), channels, (1, 1))
     maker.quantizations[:] = [replace(item, zero_point=0) for item in maker.quantizations]
@@ -89,9 +102,7 @@ def test_every_accumulator_is_rounded_alike(kernels: ctypes.CDLL, seed: int, cha
     scale = np.float32(real * maker.quantizations[1].scale / maker.quantizations[0].scale)
     bias = np.rint((maker.random.integers(-129, 129, channels) + 0.5) / real).astype(np.int64) + maker.random.integers(-1, 2, channels)
     maker.constants[0] = replace(maker.constants[0], weight_scale=scale, bias=bias, weight=np.ones((channels, 1, 1, 1)), lowest=-128, highest=127)
-    quantized, nothing = maker.finish(output), [np.zeros((1, 1, 1), np.int8)]
-    ours, theirs = run_kernels(kernels, quantized, nothing), TfliteModel(quantized).output(nothing)
-    np.testing.assert_array_equal(ours, theirs)
+    return maker.finish(output)
 
 
 @given(data=st.data(), seed=SEEDS, extreme=st.booleans(), stride=STRIDES, same=st.booleans())
