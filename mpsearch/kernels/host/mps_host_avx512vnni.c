@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX-512 with VNNI: one instruction multiplies 16 channels x 4 values, u8 by s8, into int32 sums that never saturate. */
+#include "mps_host_kernels.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
-
-#include "mps_host_kernels.h"
 
 #define MPS_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 #define MPS_INLINE static inline __attribute__((always_inline)) MPS_TARGET
