@@ -60,7 +60,9 @@ static const mps_linear_params params = {.rows = HEIGHT,
                                          .output_zero_point = OUTPUT_ZERO_POINT,
                                          .lowest = -128,
                                          .highest = 127,
-                                         .weight_bits = BITS};
+                                         .weight_bits = BITS,
+                                         .input_bits = 8,
+                                         .output_bits = 8};
 #elif defined(LAYER_ADD)
 static const mps_add_params params = {
     .shape = {1, HEIGHT, WIDTH, IN}, .multiplier = {1 << 30, 1 << 30, 1 << 30}, .right_shift = {1, 1, 17}, .lowest = -128, .highest = 127};
@@ -84,7 +86,9 @@ static const mps_conv2d_params params = {.input_h = HEIGHT,
                                          .output_zero_point = OUTPUT_ZERO_POINT,
                                          .lowest = -128,
                                          .highest = 127,
-                                         .weight_bits = BITS};
+                                         .weight_bits = BITS,
+                                         .input_bits = 8,
+                                         .output_bits = 8};
 #endif
 
 int main(void) {

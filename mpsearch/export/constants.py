@@ -35,7 +35,7 @@ from mpsearch.records import (
     Unary,
 )
 
-_C_TYPES = {"u1": "uint8_t", "i1": "int8_t", "u2": "uint16_t", "u4": "uint32_t", "i4": "int32_t"}
+_C_TYPES = {"u1": "uint8_t", "i1": "int8_t", "u2": "uint16_t", "i2": "int16_t", "u4": "uint32_t", "i4": "int32_t"}
 _INT32 = np.iinfo(np.int32)
 
 
@@ -45,7 +45,7 @@ class Field:
 
     Attributes:
         designator: Where it stands, e.g. "params.stride_h".
-        kind: "u1", "i1", "u2", "u4" or "i4".
+        kind: "u1", "i1", "u2", "i2", "u4" or "i4".
         values: A number, or the flat array.
     """
 
@@ -144,7 +144,7 @@ def _conv2d(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) 
     names = "input_h input_w input_c output_h output_w output_c kernel_h kernel_w stride_h stride_w dilation_h dilation_w pad_top pad_left groups"
     if max(shape) > np.iinfo(np.uint16).max:
         raise ExportError(f"Layer '{layer.name}': Conv2d has a dimension of {max(shape)}, but its kernel counts to 65535.", "tile the input.")
-    params = _numbers("u2", names, shape) + _ending(quantized, layer, constants)
+    params = _numbers("u2", names, shape) + _ending(quantized, layer, constants) + _reserved(2)
     return ConstantBlock(layer=layer.name, params_type="mps_conv2d_params", params=params, arrays=_channel_arrays(quantized, layer, constants))
 
 
@@ -152,15 +152,16 @@ def _linear(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) 
     assert constants.weight is not None
     outputs, inputs = constants.weight.shape
     rows = quantized.graph.tensor(layer.inputs[0]).size // inputs
-    params = _numbers("u4", "rows input_c output_c", (rows, inputs, outputs)) + _ending(quantized, layer, constants) + _reserved(2)
+    params = _numbers("u4", "rows input_c output_c", (rows, inputs, outputs)) + _ending(quantized, layer, constants)
     return ConstantBlock(layer=layer.name, params_type="mps_linear_params", params=params, arrays=_channel_arrays(quantized, layer, constants))
 
 
 def _ending(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) -> tuple[Field, ...]:
     """Return the members that close the parameters of every layer with weights."""
-    zero_points = _zero_points(quantized, layer)
-    return _numbers("i1", "input_zero_point output_zero_point lowest highest", (*zero_points, constants.lowest, constants.highest)) + _numbers(
-        "u1", "weight_bits left_shift", (constants.weight_bits, constants.requantize[0].left_shift)
+    source, target = (quantized.quantization(name) for name in (layer.inputs[0], layer.output))
+    zero_points = (source.zero_point, target.zero_point)
+    return _numbers("i2", "input_zero_point output_zero_point lowest highest", (*zero_points, constants.lowest, constants.highest)) + _numbers(
+        "u1", "weight_bits left_shift input_bits output_bits", (constants.weight_bits, constants.requantize[0].left_shift, source.bits, target.bits)
     )
 
 

@@ -34,8 +34,8 @@ PACKED_WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
 """Weight bit-widths that the kernel library unpacks."""
 
 PARAMS_BYTES: dict[type, int] = {
-    Conv2d: 36,
-    Linear: 20,
+    Conv2d: 44,
+    Linear: 24,
     Add: 44,
     Mul: 32,
     Mean: 28,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer requantisation, defined once: int32 accumulator -> output integers, in one of two rounding modes with the same stored constants.
+"""Integer requantisation, defined once: accumulator -> output integers, in one of two rounding modes with the same stored constants.
 
 "single", ours: half up, once, high-word form. ``y = clamp(((mulh(acc << p, m) + (1 << (t - 1))) >> t) + zero_point)`` with mulh the high 32 bits of
 the 64-bit product. Nested floors make this exactly ``floor((acc * 2^p * m + 2^(31+t)) / 2^(32+t))``, which is what TensorFlow Lite computes when it
@@ -8,7 +8,11 @@ is built with single rounding.
 "tflite_double", what TensorFlow Lite's reference kernels, TFLM and CMSIS-NN compute by default: the scale is m * 2^-31 * 2^e with e = p - 1 - t.
 ``high = floor((acc * 2^max(e, 0) * m + 2^30) / 2^31)``, half up, is then divided by ``2^max(-e, 0)``, half away from zero.
 
-Bit-exact with ``mps_requantize`` in kernels/include/mps/mps_requantize.h; the second is compiled with -DMPS_DOUBLE_ROUNDING.
+Accumulators are int32, and int64 in layers with 16-bit activations, where a shifted one stays within 48 bits. (There "tflite_double" is the same
+formula; TensorFlow Lite's own 16-bit kernels round the multiplier to 15 bits and are not reproduced.)
+
+Bit-exact with ``mps_requantize`` in kernels/include/mps/mps_requantize.h; the second is compiled with -DMPS_DOUBLE_ROUNDING. ``mps_requantize_wide``
+is the form for int64.
 References: [Jacob2018] arXiv:1712.05877, sec. 2.2.
 """
 
@@ -21,21 +25,25 @@ from mpsearch.errors import QuantizationError
 from mpsearch.records import Requantize, Rounding
 
 ACCUMULATOR_LIMIT = 1 << 31
+WIDE_ACCUMULATOR_LIMIT = 1 << 47
+"""Where input or output have 16 bits, accumulators have 64; requantisation takes 48 of them, the left shift included."""
+
 _LARGEST_LEFT_SHIFT = 30
 
 
-def requantize_params(scale: npt.ArrayLike, largest_accumulator: npt.ArrayLike) -> Requantize:
+def requantize_params(scale: npt.ArrayLike, largest_accumulator: npt.ArrayLike, limit: int = ACCUMULATOR_LIMIT) -> Requantize:
     """Turn effective real scales into the fixed-point form that the kernels use.
 
     Args:
         scale: Shape (n,) or scalar; input scale x weight scale / output scale, > 0.
         largest_accumulator: Shape (n,) or scalar; the largest absolute accumulator that each channel can reach (proven, not measured).
+        limit: What a shifted accumulator must stay below.
 
     Returns:
         Multipliers in [2^30, 2^31), shifts in [1, 31] and the smallest left shift that all channels can share.
 
     Raises:
-        QuantizationError: a scale is not positive, or so large that the shifted accumulator would leave int32.
+        QuantizationError: a scale is not positive, or so large that the shifted accumulator would reach the limit.
     """
     scales = np.atleast_1d(np.asarray(scale, dtype=np.float64))
     if not np.isfinite(scales).all() or (scales <= 0).any():
@@ -49,10 +57,10 @@ def requantize_params(scale: npt.ArrayLike, largest_accumulator: npt.ArrayLike) 
     multiplier = np.where(right_shift > 31, 1 << 30, multiplier)  # below 2^-30 of an output step: any such multiplier rounds to 0
     right_shift = np.minimum(right_shift, 31)
     reach = np.max(np.asarray(largest_accumulator, dtype=np.float64))
-    if left_shift > _LARGEST_LEFT_SHIFT or reach * 2.0**left_shift >= ACCUMULATOR_LIMIT:
+    if left_shift > _LARGEST_LEFT_SHIFT or reach * 2.0**left_shift >= limit:
         raise QuantizationError(
             f"Requantization: an effective scale of {scales.max():.4g} needs a left shift of {left_shift}, "
-            f"but an accumulator of {reach:.4g} then leaves int32.",
+            f"but an accumulator of {reach:.4g} then leaves int{limit.bit_length()}.",
             "the output range of this layer is far smaller than its weights and inputs suggest; check the calibration data.",
         )
     return Requantize(multiplier=multiplier.astype(np.int32), right_shift=right_shift.astype(np.int8), left_shift=left_shift)
@@ -64,7 +72,7 @@ def requantize(
     """Return the output integers of an accumulator: the int64 reference for every kernel.
 
     Args:
-        accumulator: Any shape, channels last when `params` is per channel; within int32.
+        accumulator: Any shape, channels last when `params` is per channel; shifted left it stays within 48 bits.
         params: One entry, or one per channel.
         zero_point: Added after scaling.
         lowest: Lower clamp, fused activation included.
@@ -73,12 +81,18 @@ def requantize(
     """
     values, multiplier, right_shift = np.asarray(accumulator, dtype=np.int64), params.multiplier.astype(np.int64), params.right_shift.astype(np.int64)
     if rounding == "single":
-        shift = 32 + right_shift
-        rounded = ((values << params.left_shift) * multiplier + (np.int64(1) << (shift - 1))) >> shift
+        shift = 16 + right_shift
+        rounded = (_high_product(values << params.left_shift, multiplier) + (np.int64(1) << (shift - 1))) >> shift
     else:
         exponent = params.left_shift - 1 - right_shift
-        high = ((values << np.maximum(exponent, 0)) * multiplier + (np.int64(1) << 30)) >> 31
+        high = (_high_product(values << np.maximum(exponent, 0), multiplier) + (np.int64(1) << 14)) >> 15
         divisor = np.int64(1) << np.maximum(-exponent, 0)
         rounded = np.sign(high) * ((np.abs(high) + divisor // 2) // divisor)
     clamped: npt.NDArray[np.int64] = np.clip(rounded + zero_point, lowest, highest)
     return clamped
+
+
+def _high_product(values: npt.NDArray[np.int64], multiplier: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return floor(values * multiplier / 2^16), which fits int64 where the product does not."""
+    product: npt.NDArray[np.int64] = (values >> 16) * multiplier + ((values & 0xFFFF) * multiplier >> 16)
+    return product

@@ -34,8 +34,8 @@ Integers = npt.NDArray[np.int64]
 _INT32 = np.iinfo(np.int32)
 
 
-def run_reference(quantized: QuantizedGraph, inputs: Sequence[npt.NDArray[np.int8]]) -> npt.NDArray[np.int8]:
-    """Return the output integers of one sample."""
+def run_reference(quantized: QuantizedGraph, inputs: Sequence[npt.NDArray[np.integer]]) -> npt.NDArray[np.integer]:
+    """Return the output integers of one sample: int8, or int16 where they have more than 8 bits."""
     graph = quantized.graph
     values = {name: np.asarray(item, dtype=np.int64) for name, item in zip(graph.inputs, inputs, strict=True)}
     for layer, constants in zip(graph.layers, quantized.constants, strict=True):
@@ -46,7 +46,7 @@ def run_reference(quantized: QuantizedGraph, inputs: Sequence[npt.NDArray[np.int
         )
         assert result.shape == graph.tensor(layer.output).shape, layer.name
         values[layer.output] = result
-    return values[graph.output].astype(np.int8)
+    return values[graph.output].astype(np.int8 if quantized.quantization(graph.output).bits <= 8 else np.int16)
 
 
 def _run(

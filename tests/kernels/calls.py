@@ -8,7 +8,7 @@ import ctypes
 import numpy as np
 import numpy.typing as npt
 
-from tests.kernels.cases import Channels, Int8Array, KernelCase
+from tests.kernels.cases import Activations, Channels, KernelCase
 
 OK, BAD_ARGUMENT = 0, 1
 _GUARD_BYTES = 64
@@ -47,19 +47,19 @@ class Buffer:
         assert changed.size == 0, f"bytes {changed.tolist()} of a buffer of {self.bytes.size} were changed"
 
 
-def run_kernel(library: ctypes.CDLL, case: KernelCase) -> Int8Array:
+def run_kernel(library: ctypes.CDLL, case: KernelCase) -> Activations:
     """Return what the kernel writes; its scratch is exactly as long as it asks for."""
     status, output = _call(library, case, case.function, case.packed)
     assert status == OK
     return output
 
 
-def run_c_reference(library: ctypes.CDLL, case: KernelCase) -> Int8Array:
+def run_c_reference(library: ctypes.CDLL, case: KernelCase) -> Activations:
     """Return what the reference in C writes."""
-    return _call(library, case, f"{case.function}_ref", case.plain)[1]
+    return _call(library, case, case.reference, case.plain)[1]
 
 
-def run_in_place(library: ctypes.CDLL, case: KernelCase, operand: int) -> Int8Array:
+def run_in_place(library: ctypes.CDLL, case: KernelCase, operand: int) -> Activations:
     """Return what an elementwise kernel writes over one of its own operands."""
     params, buffers = Buffer(case.params), [Buffer(item) for item in (*case.arrays, *case.inputs)]
     output = buffers[len(case.arrays) + operand]
@@ -77,10 +77,10 @@ def kernel_status(library: ctypes.CDLL, case: KernelCase, scratch_bytes: int) ->
     return status
 
 
-def _call(library: ctypes.CDLL, case: KernelCase, name: str, channels: Channels | None, scratch_bytes: int | None = None) -> tuple[int, Int8Array]:
+def _call(library: ctypes.CDLL, case: KernelCase, name: str, channels: Channels | None, scratch_bytes: int | None = None) -> tuple[int, Activations]:
     params, skews = Buffer(case.params), (case.skew & 3, case.skew >> 2 & 3, case.skew >> 4 & 3)
     constants = [Buffer(item, skews[2] if item.itemsize == 1 else 0) for item in (case.arrays if channels is None else channels.arrays)]
-    inputs, output = [Buffer(item, skews[0]) for item in case.inputs], Buffer(case.before, skews[1])
+    inputs, output = [Buffer(item, skews[0] & -item.itemsize) for item in case.inputs], Buffer(case.before, skews[1] & -case.before.itemsize)
     places = [item.address for item in constants]
     members = _Channels(*places) if channels is not None else None
     pointers = [params.address, *(places if members is None else [ctypes.addressof(members)]), *(item.address for item in inputs), output.address]
@@ -98,7 +98,7 @@ def _call(library: ctypes.CDLL, case: KernelCase, name: str, channels: Channels 
     for item in (output, scratch):
         if item is not None:
             item.check(written=True)
-    return status, output.bytes.view(np.int8).reshape(case.before.shape)
+    return status, output.bytes.view(case.before.dtype).reshape(case.before.shape)
 
 
 def _function(library: ctypes.CDLL, name: str) -> ctypes._FuncPointer:

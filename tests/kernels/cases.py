@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mpsearch.export.constants import ConstantBlock, build_blocks
 from mpsearch.quant.bitpack import pack
-from mpsearch.quant.requantize import requantize_params
+from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, WIDE_ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
     Add,
     AvgPool2d,
@@ -44,7 +44,10 @@ from tests.export.reference import run_reference
 from tests.kernels.choices import Choices
 
 Int8Array = npt.NDArray[np.int8]
+Activations = npt.NDArray[np.integer]
 WIDTHS = tuple(range(2, 9))
+ACTIVATION_WIDTHS = tuple((source, target) for source in (4, 8, 16) for target in (4, 8, 16) if (source, target) != (8, 8))
+"""Bits of input and output, where they are not both bytes."""
 _INT32_MAX = 2**31 - 1
 _DTYPES = {"i1": np.int8, "u1": np.uint8, "i4": np.int32}
 
@@ -68,8 +71,10 @@ class Channels:
 class KernelCase:
     """One call.
 
+    Activations are as they are stored: int8, int16, or bytes that hold two values each.
+
     Attributes:
-        function: Name of the kernel; its reference has the suffix "_ref".
+        function: Name of the kernel.
         params: Its parameter struct.
         packed: As the kernel takes them: zero point folded into the bias, weights packed. None without weights.
         plain: As the reference takes them.
@@ -77,7 +82,7 @@ class KernelCase:
         inputs: Activations.
         before: What the output buffer holds before the call.
         expected: What it must hold afterwards.
-        skew: Low two bits each: how far input, output and bytes of weights start from a multiple of 4.
+        skew: Low two bits each: how far input, output and bytes of weights start from a multiple of 4. int16 stays at even addresses.
     """
 
     function: str
@@ -85,16 +90,21 @@ class KernelCase:
     packed: Channels | None = None
     plain: Channels | None = None
     arrays: tuple[npt.NDArray[np.generic], ...] = ()
-    inputs: tuple[Int8Array, ...]
-    before: Int8Array
-    expected: Int8Array
+    inputs: tuple[Activations, ...]
+    before: Activations
+    expected: Activations
     skew: int = 0
+
+    @property
+    def reference(self) -> str:
+        """Name of the reference in C."""
+        return self.function.removesuffix("_wide") + "_ref"
 
 
 # ---------------------------------------------------------------- ops with weights
 
 
-def conv2d(choices: Choices, bits: int) -> KernelCase:
+def conv2d(choices: Choices, bits: int, input_bits: int = 8, output_bits: int = 8) -> KernelCase:
     groups, per_group, out_per_group = choices.pick(
         [(1, 1, 1), (1, 3, 5), (1, 8, 4), (1, 16, 16), (1, 67, 3), (1, 64, 2), (2, 2, 3), (3, 4, 2), (2, 33, 1), (4, 1, 1), (5, 1, 3)]
     )
@@ -102,7 +112,7 @@ def conv2d(choices: Choices, bits: int) -> KernelCase:
     stride, dilation = _pair(choices, 1, 3), _pair(choices, 1, 2)
     padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (2, 0, 0, 2), (1, 3, 2, 0)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _convolution(choices, "mps_conv2d", op, kernel, groups * out_per_group, per_group, bits)
+    return _convolution(choices, "mps_conv2d", op, kernel, groups * out_per_group, per_group, bits, input_bits, output_bits)
 
 
 def depthwise2d(choices: Choices, bits: int) -> KernelCase:
@@ -111,31 +121,56 @@ def depthwise2d(choices: Choices, bits: int) -> KernelCase:
     stride, dilation = _pair(choices, 1, 2), _pair(choices, 1, 2)
     padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=channels)
-    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits)
+    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits, 8, 8)
 
 
-def linear(choices: Choices, bits: int) -> KernelCase:
+def linear(choices: Choices, bits: int, input_bits: int = 8, output_bits: int = 8) -> KernelCase:
     rows, inputs = choices.pick([1, 1, 2, 3, 4, 5, 9]), choices.pick([1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 127, 130, 257])
     outputs = choices.pick([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33])
-    return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits)
+    return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits, input_bits, output_bits)
 
 
-def _convolution(choices: Choices, function: str, op: Conv2d, kernel: tuple[int, int], outputs: int, per_group: int, bits: int) -> KernelCase:
+def _convolution(
+    choices: Choices,
+    function: str,
+    op: Conv2d,
+    kernel: tuple[int, int],
+    outputs: int,
+    per_group: int,
+    bits: int,
+    input_bits: int,
+    output_bits: int,
+) -> KernelCase:
     reach = [op.dilation[i] * (kernel[i] - 1) + 1 - sum(op.padding[2 * i : 2 * i + 2]) for i in (0, 1)]
     size = [max(1, least) + choices.pick([0, 1, 2, 4, 6]) for least in reach]
     target = [(size[i] - reach[i]) // op.stride[i] + 1 for i in (0, 1)]
     shape = (outputs, *kernel, per_group)
-    return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits)
+    return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits, input_bits, output_bits)
 
 
 def _weighted(
-    choices: Choices, function: str, op: Op, source: tuple[int, ...], target: tuple[int, ...], shape: tuple[int, ...], bits: int
+    choices: Choices,
+    function: str,
+    op: Op,
+    source: tuple[int, ...],
+    target: tuple[int, ...],
+    shape: tuple[int, ...],
+    bits: int,
+    input_bits: int,
+    output_bits: int,
 ) -> KernelCase:
     random, half, values = _random(choices), 1 << (bits - 1), int(np.prod(shape[1:]))
     weight = _fill(choices, random, shape, -half, half - 1).astype(np.int8)
-    largest = _INT32_MAX - 2 * 256 * 256 * (values + 64)  # whatever order a kernel sums in, it stays within int32
+    wide = 16 in (input_bits, output_bits)
+    sums = weight.reshape(shape[0], -1).astype(np.int64).sum(axis=1)
+    zero_points = choices.pick(_zero_points(input_bits)), choices.pick(_zero_points(output_bits))
+    if abs(zero_points[0]) * np.abs(sums).max() > 1 << 30:  # no bias could take it in
+        zero_points = 0, zero_points[1]
+    # Whatever order a kernel sums in, it stays within int32; a wide one sums in 64 bits, and only the folded bias must fit.
+    largest = _INT32_MAX - (abs(zero_points[0]) * int(np.abs(sums).max()) if wide else 2 * 256 * 256 * (values + 64))
     bias = _fill(choices, random, (shape[0],), *choices.pick([(-1000, 1000), (-1000, 1000), (-largest, largest)]))
-    reach = np.abs(bias) + 255 * np.abs(weight.reshape(shape[0], -1).astype(np.int64)).sum(axis=1)
+    reach = np.abs(bias) + (2**input_bits - 1) * np.abs(weight.reshape(shape[0], -1).astype(np.int64)).sum(axis=1)
+    limit = WIDE_ACCUMULATOR_LIMIT if wide else ACCUMULATOR_LIMIT
     quantized = _one_layer(
         choices,
         op,
@@ -145,7 +180,9 @@ def _weighted(
         weight_bits=bits,
         weight_scale=np.ones(shape[0]),
         bias=bias,
-        requantize=(_rescale(choices, random, reach),),
+        requantize=(_rescale(choices, random, reach, output_bits, limit),),
+        widths=(input_bits, output_bits),
+        zero_points=zero_points,
     )
     block, constants = build_blocks(quantized)[0], quantized.constants[0]
     assert constants.bias is not None
@@ -154,7 +191,7 @@ def _weighted(
     multiplier, right_shift = _array(block, "multiplier"), _array(block, "right_shift")
     packed = Channels(bias=_array(block, "bias"), multiplier=multiplier, right_shift=right_shift, weights=pack(rows, bits))
     plain = Channels(bias=constants.bias, multiplier=multiplier, right_shift=right_shift, weights=rows.view(np.uint8))
-    return _case(choices, random, quantized, function, packed=packed, plain=plain)
+    return _case(choices, random, quantized, f"{function}_wide" if wide else function, packed=packed, plain=plain)
 
 
 # ---------------------------------------------------------------- ops without weights
@@ -274,6 +311,9 @@ def pad(choices: Choices) -> KernelCase:
 WEIGHTED: dict[str, Callable[[Choices, int], KernelCase]] = {"conv2d": conv2d, "depthwise2d": depthwise2d, "linear": linear}
 """Makers of cases at a weight bit-width."""
 
+ANY_ACTIVATIONS: dict[str, Callable[[Choices, int, int, int], KernelCase]] = {"conv2d": conv2d, "linear": linear}
+"""Makers of cases at a weight bit-width and those of input and output."""
+
 UNWEIGHTED: dict[str, Callable[[Choices], KernelCase]] = {
     "add": add,
     "mul": mul,
@@ -315,17 +355,34 @@ def _fill(choices: Choices, random: np.random.Generator, shape: Sequence[int], l
             return np.zeros(shape, dtype=np.int64)
 
 
-def _activations(choices: Choices, random: np.random.Generator, shape: Sequence[int]) -> Int8Array:
-    return _fill(choices, random, shape, -128, 127).astype(np.int8)
+def _activations(choices: Choices, random: np.random.Generator, shape: Sequence[int], bits: int = 8) -> Activations:
+    half = 1 << (bits - 1)
+    return _fill(choices, random, shape, -half, half - 1).astype(np.int16 if bits > 8 else np.int8)
 
 
-def _rescale(choices: Choices, random: np.random.Generator, reach: npt.NDArray[np.int64]) -> Requantize:
+def _stored(values: Activations, bits: int) -> Activations:
+    """Return activations as they lie in memory: of 4 bits, the even channel in the low half of a byte, each pixel from a new byte on."""
+    if bits != 4:
+        return values
+    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, values.shape[-1] % 2)]).view(np.uint8) & 15
+    return (padded[..., ::2] | padded[..., 1::2] << 4).astype(np.uint8)
+
+
+def _zero_points(bits: int) -> list[int]:
+    half = 1 << (bits - 1)
+    return [-half, 0, half - 1, -3, half // 3 - 1]
+
+
+def _rescale(
+    choices: Choices, random: np.random.Generator, reach: npt.NDArray[np.int64], output_bits: int = 8, limit: int = ACCUMULATOR_LIMIT
+) -> Requantize:
     """Return scales for accumulators up to `reach` each: some that spread them over the output, and the ends of what the fields can hold."""
     most, count = int(reach.max()), reach.size
-    left = min(30, 31 - most.bit_length())
+    left = min(30, limit.bit_length() - 1 - most.bit_length())
     match choices.pick(["spread", "spread", "any", "smallest", "largest"]):
         case "spread":
-            return requantize_params(np.minimum(random.uniform(20, 300, count) / (0.3 * max(most, 1)), 0.49), most)
+            spread = random.uniform(20, 300, count) * 2.0 ** (output_bits - 8)
+            return requantize_params(np.minimum(spread / (0.3 * max(most, 1)), 0.49), most, limit)
         case "any":
             shifts = random.integers(1, 32, count)
             return Requantize(multiplier=random.integers(1 << 30, 1 << 31, count), right_shift=shifts, left_shift=choices.integer(0, left))
@@ -335,16 +392,26 @@ def _rescale(choices: Choices, random: np.random.Generator, reach: npt.NDArray[n
             return Requantize(multiplier=np.full(count, _INT32_MAX), right_shift=np.ones(count), left_shift=left)
 
 
-def _limits(choices: Choices) -> dict[str, int]:
-    lowest, highest = choices.pick([(-128, 127), (-128, 127), (0, 127), (-128, 60), (-20, 60), (5, 5), (127, 127), (-128, -128)])
+def _limits(choices: Choices, bits: int) -> dict[str, int]:
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    lowest, highest = choices.pick([(low, high), (low, high), (0, high), (low, high // 2), (low // 6, high // 2), (5, 5), (high, high), (low, low)])
     return {"lowest": lowest, "highest": highest}
 
 
 def _one_layer(
-    choices: Choices, op: Op, sources: Sequence[tuple[int, ...]], target: tuple[int, ...], clamped: bool = True, **constants: object
+    choices: Choices,
+    op: Op,
+    sources: Sequence[tuple[int, ...]],
+    target: tuple[int, ...],
+    clamped: bool = True,
+    widths: Sequence[int] | None = None,
+    zero_points: Sequence[int] | None = None,
+    **constants: object,
 ) -> QuantizedGraph:
-    """Return a graph of one layer, with zero points and clamp decided here."""
+    """Return a graph of one layer, with the clamp decided here, and zero points where they are left open."""
     shapes = (*sources, target)
+    widths = (8,) * len(shapes) if widths is None else widths
+    zero_points = [choices.pick([-128, 0, 127, -3, 41]) for _ in shapes] if zero_points is None else zero_points
     tensors = tuple(Tensor(name=f"t{i}", shape=tuple(shape), quantizer=i, precision_group=i) for i, shape in enumerate(shapes))
     names, weight = tuple(tensor.name for tensor in tensors), constants.get("weight")
     layer = Layer(name="layer", op=op, inputs=names[:-1], output=names[-1], weight=weight, bias=constants.get("bias"), macs=1)  # type: ignore[arg-type]
@@ -358,12 +425,12 @@ def _one_layer(
         groups=() if weight is None else (QuantizerGroup(name="layer", layers=("layer",)),),
         model_digest="case",
     )
-    precisions = () if weight is None else (("layer", Precision(weight_bits=constants["weight_bits"])),)  # type: ignore[arg-type]
-    limits = _limits(choices) if clamped else {}
+    precisions = () if weight is None else (("layer", Precision(weight_bits=constants["weight_bits"], activation_bits=widths[0])),)  # type: ignore[arg-type]
+    limits = _limits(choices, widths[-1]) if clamped else {}
     return QuantizedGraph(
         graph=graph,
         config=BitWidthConfig(model_digest="case", precisions=precisions),
-        quantizations=tuple(Quantization(scale=0.05, zero_point=choices.pick([-128, 0, 127, -3, 41])) for _ in shapes),
+        quantizations=tuple(Quantization(scale=0.05, zero_point=zero, bits=bits) for zero, bits in zip(zero_points, widths, strict=True)),
         constants=(LayerConstants(layer="layer", **constants, **limits),),  # type: ignore[arg-type]
     )
 
@@ -377,8 +444,9 @@ def _case(
     plain: Channels | None = None,
 ) -> KernelCase:
     graph, block = quantized.graph, build_blocks(quantized)[0]
-    inputs = tuple(_activations(choices, random, graph.tensor(name).shape) for name in graph.inputs)
-    expected = run_reference(quantized, inputs)
+    widths = [quantized.quantization(name).bits for name in (*graph.inputs, graph.output)]
+    inputs = tuple(_activations(choices, random, graph.tensor(name).shape, bits) for name, bits in zip(graph.inputs, widths, strict=False))
+    expected = _stored(run_reference(quantized, inputs), widths[-1])
     arrays = () if packed is not None else tuple(_array(block, field.designator) for field in block.arrays)
     return KernelCase(
         function=function,
@@ -386,7 +454,7 @@ def _case(
         packed=packed,
         plain=plain,
         arrays=arrays,
-        inputs=inputs,
+        inputs=tuple(_stored(values, bits) for values, bits in zip(inputs, widths, strict=False)),
         before=~expected,
         expected=expected,
         skew=choices.integer(0, 63),

@@ -10,11 +10,13 @@ import struct
 import pytest
 
 from tests.kernels.calls import BAD_ARGUMENT, kernel_status
-from tests.kernels.cases import WEIGHTED, KernelCase
+from tests.kernels.cases import ANY_ACTIVATIONS, WEIGHTED, WIDTHS, KernelCase
 from tests.kernels.choices import SeededChoices
 
 # Where the fields of mps_params.h lie, and how struct writes them.
-WEIGHT_BITS = {"conv2d": (34, "B"), "depthwise2d": (34, "B"), "linear": (16, "B")}
+WEIGHT_BITS = {"conv2d": (38, "B"), "depthwise2d": (38, "B"), "linear": (20, "B")}
+INPUT_BITS = {"conv2d": (40, "B"), "depthwise2d": (40, "B"), "linear": (22, "B")}
+OUTPUT_BITS = {"conv2d": (41, "B"), "depthwise2d": (41, "B"), "linear": (23, "B")}
 INPUT_C, OUTPUT_C, GROUPS = (4, "<H"), (10, "<H"), (28, "<H")
 
 
@@ -42,8 +44,35 @@ def test_other_weight_bits_are_refused(libraries: dict[str, ctypes.CDLL], op: st
     assert_refused(libraries, with_field(case, WEIGHT_BITS[op], bits))
 
 
+@pytest.mark.parametrize("bits", [0, 1, 2, 3, 5, 7, 9, 15, 16, 17, 255])
+@pytest.mark.parametrize("fields", [INPUT_BITS, OUTPUT_BITS], ids=["input", "output"])
+@pytest.mark.parametrize("op", WEIGHTED)
+def test_other_activation_bits_are_refused(libraries: dict[str, ctypes.CDLL], op: str, fields: dict[str, tuple[int, str]], bits: int) -> None:
+    case = WEIGHTED[op](SeededChoices(0), 5)
+    assert field_of(case, fields[op]) == 8
+    assert_refused(libraries, with_field(case, fields[op], bits))
+
+
+def test_a_depthwise_convolution_refuses_activations_of_4_bits(libraries: dict[str, ctypes.CDLL]) -> None:
+    case = WEIGHTED["depthwise2d"](SeededChoices(0), 4)
+    assert_refused(libraries, with_field(case, INPUT_BITS["depthwise2d"], 4))
+    assert_refused(libraries, with_field(case, OUTPUT_BITS["depthwise2d"], 4))
+
+
+@pytest.mark.parametrize("bits", [0, 2, 5, 9, 15, 17, 255])
+@pytest.mark.parametrize("op", ANY_ACTIVATIONS)
+def test_a_wide_kernel_refuses_bits_that_it_lacks(libraries: dict[str, ctypes.CDLL], op: str, bits: int) -> None:
+    case = ANY_ACTIVATIONS[op](SeededChoices(0), 5, 16, 16)
+    assert field_of(case, INPUT_BITS[op]) == field_of(case, OUTPUT_BITS[op]) == 16
+    assert_refused(libraries, with_field(case, INPUT_BITS[op], bits))
+    assert_refused(libraries, with_field(case, OUTPUT_BITS[op], bits))
+    if bits not in WIDTHS:
+        assert_refused(libraries, with_field(case, WEIGHT_BITS[op], bits))
+
+
 def test_a_convolution_without_groups_is_refused(libraries: dict[str, ctypes.CDLL]) -> None:
     assert_refused(libraries, with_field(WEIGHTED["conv2d"](SeededChoices(0), 4), GROUPS, 0))
+    assert_refused(libraries, with_field(ANY_ACTIVATIONS["conv2d"](SeededChoices(0), 4, 16, 8), GROUPS, 0))
 
 
 def test_a_depthwise_convolution_needs_a_group_for_each_input_channel(libraries: dict[str, ctypes.CDLL]) -> None:

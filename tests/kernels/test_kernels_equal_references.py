@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mpsearch.quant.requantize import requantize
 from mpsearch.records import Requantize
 from tests.kernels.calls import run_c_reference, run_in_place, run_kernel
-from tests.kernels.cases import UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase
+from tests.kernels.cases import ACTIVATION_WIDTHS, ANY_ACTIVATIONS, UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase
 from tests.kernels.choices import DrawnChoices
 
 Libraries = dict[str, ctypes.CDLL]
@@ -23,7 +23,7 @@ Libraries = dict[str, ctypes.CDLL]
 def assert_all_equal(libraries: Libraries, case: KernelCase) -> None:
     for name, library in libraries.items():
         np.testing.assert_array_equal(run_kernel(library, case), case.expected, f"{case.function}, build {name}")
-    np.testing.assert_array_equal(run_c_reference(next(iter(libraries.values())), case), case.expected, f"{case.function}_ref")
+    np.testing.assert_array_equal(run_c_reference(next(iter(libraries.values())), case), case.expected, case.reference)
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -32,6 +32,17 @@ def assert_all_equal(libraries: Libraries, case: KernelCase) -> None:
 @given(data=st.data())
 def test_ops_with_weights_equal_both_references(libraries: Libraries, op: str, bits: int, data: st.DataObject) -> None:
     assert_all_equal(libraries, WEIGHTED[op](DrawnChoices(data), bits))
+
+
+@pytest.mark.parametrize(("input_bits", "output_bits"), ACTIVATION_WIDTHS)
+@pytest.mark.parametrize("op", ANY_ACTIVATIONS)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_activations_of_4_and_16_bits_equal_both_references(
+    libraries: Libraries, op: str, input_bits: int, output_bits: int, data: st.DataObject
+) -> None:
+    choices = DrawnChoices(data)
+    assert_all_equal(libraries, ANY_ACTIVATIONS[op](choices, choices.pick(WIDTHS), input_bits, output_bits))
 
 
 @pytest.mark.parametrize("op", UNWEIGHTED)

@@ -34,6 +34,8 @@ typedef struct {
 WITH_WEIGHTS(conv2d)
 WITH_WEIGHTS(depthwise2d)
 WITH_WEIGHTS(linear)
+WITH_WEIGHTS(conv2d_wide)
+WITH_WEIGHTS(linear_wide)
 static mps_status run_add(const call *c) { return mps_add(c->in[0], c->in[1], c->in[2], c->output); }
 static mps_status run_mul(const call *c) { return mps_mul(c->in[0], c->in[1], c->in[2], c->output); }
 static mps_status run_unary(const call *c) { return mps_unary(c->in[0], c->in[1], c->in[2], c->output); }
@@ -47,6 +49,8 @@ static const kernel kernels[] = {
     {"mps_conv2d", run_conv2d, scratch_of_conv2d},
     {"mps_depthwise2d", run_depthwise2d, scratch_of_depthwise2d},
     {"mps_linear", run_linear, scratch_of_linear},
+    {"mps_conv2d_wide", run_conv2d_wide, scratch_of_conv2d_wide},
+    {"mps_linear_wide", run_linear_wide, scratch_of_linear_wide},
     {"mps_add", run_add, NULL},
     {"mps_mul", run_mul, NULL},
     {"mps_unary", run_unary, NULL},

@@ -9,21 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from mpsearch.export.kernel_library import KERNELS, kernel_files
-from tests.kernels.cases import UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase
+from tests.kernels.cases import ACTIVATION_WIDTHS, ANY_ACTIVATIONS, UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase
 from tests.kernels.choices import SeededChoices
 
 DRIVER = Path(__file__).resolve().parent / "vector_driver.c"
-KERNEL_SOURCES = tuple(path for path in kernel_files(f"mps_{op}" for op in (*WEIGHTED, *UNWEIGHTED)) if path.suffix == ".c")
+FUNCTIONS = tuple(f"mps_{op}" for op in (*WEIGHTED, *(f"{op}_wide" for op in ANY_ACTIVATIONS), *UNWEIGHTED))
+KERNEL_SOURCES = tuple(path for path in kernel_files(FUNCTIONS) if path.suffix == ".c")
 """What a bundle with every op would hold."""
 FLAGS = ("-std=c11", "-O2", f"-I{KERNELS / 'include'}")
 _NAME_BYTES = 32
 
 
 def random_cases(seed: int, each: int) -> list[KernelCase]:
-    """Return `each` cases of every op, at every width where it has weights."""
+    """Return `each` cases of every op: at every width where it has weights, and of all widths of activations that it takes."""
+    weighted = [lambda choices, make=make, bits=bits: make(choices, bits) for make in WEIGHTED.values() for bits in WIDTHS]
+    mixed = [
+        lambda choices, make=make, widths=widths: make(choices, choices.pick(WIDTHS), *widths)
+        for make in ANY_ACTIVATIONS.values()
+        for widths in ACTIVATION_WIDTHS
+    ]
     cases = []
     for index in range(each):
-        makers = [*(lambda choices, make=make, bits=bits: make(choices, bits) for make in WEIGHTED.values() for bits in WIDTHS), *UNWEIGHTED.values()]
+        makers = [*weighted, *mixed, *UNWEIGHTED.values()]
         cases += [make(SeededChoices(1_000_000 * seed + 1000 * index + number)) for number, make in enumerate(makers)]
     return cases
 
@@ -43,8 +50,8 @@ def _bytes_of(case: KernelCase) -> bytes:
     arrays = case.arrays if case.packed is None else case.packed.arrays
     buffers: list[tuple[bytes, int]] = [(case.params, 0)]
     buffers += [(item.tobytes(), constants if item.itemsize == 1 else 0) for item in arrays]
-    buffers += [(item.tobytes(), inputs) for item in case.inputs]
-    buffers += [(case.before.tobytes(), output), (case.expected.tobytes(), 0)]
+    buffers += [(item.tobytes(), inputs & -item.itemsize) for item in case.inputs]
+    buffers += [(case.before.tobytes(), output & -case.before.itemsize), (case.expected.tobytes(), 0)]
     head = case.function.encode().ljust(_NAME_BYTES, b"\0") + np.uint32(len(buffers)).tobytes()
     return head + b"".join(np.array([len(data), skew], dtype="<u4").tobytes() + _padded(bytes(skew) + data) for data, skew in buffers)
 

@@ -29,11 +29,13 @@ static inline void mps_ref_store(void *values, size_t pixel, size_t channels, si
   }
 }
 
-/* round(accumulator * multiplier * 2^-(32 + right_shift - left_shift)), half up: one product, one floor.
-   [in] accumulator  times 2^left_shift within int32 */
+/* round(accumulator * multiplier * 2^-(32 + right_shift - left_shift)), half up. The product may take 78 bits; its lowest 16 decide nothing, since
+   half is a multiple of 2^16 and floor((floor(a / b) + c) / d) = floor((a + b c) / (b d)) for integers.
+   [in] accumulator  times 2^left_shift within 48 bits; within int32 for kernels without 16-bit activations */
 static inline int64_t mps_ref_rescale(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
-  const int64_t product = accumulator * ((int64_t)1 << left_shift) * multiplier, half = (int64_t)1 << (31 + right_shift);
-  return (product + half) >> (32 + right_shift); /* >> of a negative number floors, with every compiler that we build with */
+  const int64_t value = accumulator * ((int64_t)1 << left_shift), half = (int64_t)1 << (15 + right_shift);
+  const int64_t product = value * (multiplier >> 16) + (value * (multiplier & 0xFFFF) >> 16); /* multiplier > 0 */
+  return (product + half) >> (16 + right_shift); /* >> of a negative number floors, with every compiler that we build with */
 }
 
 /* The stored integer: zero point added, then clamped, the fused activation included. */

@@ -147,6 +147,7 @@ static void run_block(mps_strip *strip, const mps_block *block, int8_t *output) 
 mps_status mps_depthwise2d(const mps_conv2d_params *params, const mps_channels *channels, const int8_t *input, int8_t *output, int8_t *scratch) {
   const unsigned bits = params->weight_bits;
   if (bits < 2 || bits > 8 || params->groups != params->input_c || params->output_c % params->input_c != 0) return MPS_BAD_ARGUMENT;
+  if (params->input_bits != 8 || params->output_bits != 8) return MPS_BAD_ARGUMENT;
   const size_t taps = taps_of(params), row_bytes = mps_row_bytes(params->output_c, bits);
   int8_t *lines = scratch + prepared_bytes(params), *unpacked = lines + strip_bytes(params);
   mps_strip strip = {.params = params,

@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "mps/mps_nibbles.h"
 #include "mps/mps_tile.h"
 
-size_t mps_linear_scratch_bytes(const mps_linear_params *params) {
-  return mps_tile_bytes(params->input_c, params->rows) + mps_tile_row_bytes(params->input_c, params->weight_bits);
+/* Nibbles are unpacked where rows of weights are unpacked later. */
+static size_t line_bytes(const mps_linear_params *p) {
+  const size_t unpacked = p->input_bits == 8 ? 0 : (p->input_c + 3) & ~(size_t)3, rows = mps_tile_row_bytes(p->input_c, p->weight_bits);
+  return unpacked > rows ? unpacked : rows;
 }
 
-mps_status mps_linear(const mps_linear_params *params, const mps_channels *channels, const int8_t *input, int8_t *output, int8_t *scratch) {
+size_t mps_linear_scratch_bytes(const mps_linear_params *params) { return mps_tile_bytes(params->input_c, params->rows) + line_bytes(params); }
+
+static void lay_nibbles(mps_tile *tile, size_t index, const uint8_t *values) {
+  mps_load_nibbles(values, 0, tile->values, tile->row);
+  mps_tile_lay(tile, index, tile->row);
+}
+
+mps_status mps_linear(const mps_linear_params *params, const mps_channels *channels, const void *input, void *output, int8_t *scratch) {
   if (params->weight_bits < 2 || params->weight_bits > 8) return MPS_BAD_ARGUMENT;
-  const size_t values = params->input_c, rows = params->rows;
+  if ((params->input_bits != 4 && params->input_bits != 8) || (params->output_bits != 4 && params->output_bits != 8)) return MPS_BAD_ARGUMENT;
+  const size_t values = params->input_c, outputs = params->output_c, rows = params->rows;
   const mps_tile_target target = {.channels = channels,
                                   .zero_point = params->output_zero_point,
                                   .lowest = params->lowest,
@@ -16,8 +27,16 @@ mps_status mps_linear(const mps_linear_params *params, const mps_channels *chann
   mps_tile tile = {.values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows)};
   for (size_t row = 0; row < rows; row += tile.pixels) {
     tile.pixels = rows - row < MPS_TILE_PIXELS ? rows - row : MPS_TILE_PIXELS;
-    for (size_t i = 0; i < tile.pixels; i++) mps_tile_lay(&tile, i, input + (row + i) * values);
-    mps_tile_channels(&tile, &target, 0, params->output_c, output + row * params->output_c, params->output_c);
+    for (size_t i = 0; i < tile.pixels; i++) {
+      if (params->input_bits == 8)
+        mps_tile_lay(&tile, i, (const int8_t *)input + (row + i) * values);
+      else
+        lay_nibbles(&tile, i, (const uint8_t *)input + (row + i) * mps_nibble_bytes(values));
+    }
+    if (params->output_bits == 8)
+      mps_tile_channels(&tile, &target, 0, outputs, (int8_t *)output + row * outputs, outputs);
+    else
+      mps_tile_nibbles(&tile, &target, 0, outputs, (uint8_t *)output + row * mps_nibble_bytes(outputs), outputs);
   }
   return MPS_OK;
 }

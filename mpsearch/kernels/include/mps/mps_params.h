@@ -8,6 +8,7 @@
 
 enum { MPS_RANK = 4, MPS_COPY_RANK = 6, MPS_TABLE_SIZE = 256 };
 
+/* input_bits and output_bits say how activations are stored, see mps.h: 4, 8 or 16. Zero points and clamp are integers of that many bits. */
 typedef struct {
   uint16_t input_h, input_w, input_c;
   uint16_t output_h, output_w, output_c;
@@ -16,14 +17,14 @@ typedef struct {
   uint16_t dilation_h, dilation_w;
   uint16_t pad_top, pad_left;
   uint16_t groups;
-  int8_t input_zero_point, output_zero_point, lowest, highest;
-  uint8_t weight_bits, left_shift;
+  int16_t input_zero_point, output_zero_point, lowest, highest;
+  uint8_t weight_bits, left_shift, input_bits, output_bits, reserved[2];
 } mps_conv2d_params;
 
 typedef struct {
   uint32_t rows, input_c, output_c;
-  int8_t input_zero_point, output_zero_point, lowest, highest;
-  uint8_t weight_bits, left_shift, reserved[2];
+  int16_t input_zero_point, output_zero_point, lowest, highest;
+  uint8_t weight_bits, left_shift, input_bits, output_bits;
 } mps_linear_params;
 
 /* shape is that of the output; bit d of broadcast[i] says that operand i has length 1 along axis d. */
@@ -92,8 +93,8 @@ typedef struct {
   uint32_t size;
 } mps_unary_params;
 
-_Static_assert(sizeof(mps_conv2d_params) == 36, "counted in packed_size.py");
-_Static_assert(sizeof(mps_linear_params) == 20, "counted in packed_size.py");
+_Static_assert(sizeof(mps_conv2d_params) == 44, "counted in packed_size.py");
+_Static_assert(sizeof(mps_linear_params) == 24, "counted in packed_size.py");
 _Static_assert(sizeof(mps_add_params) == 44, "counted in packed_size.py");
 _Static_assert(sizeof(mps_mul_params) == 32, "counted in packed_size.py");
 _Static_assert(sizeof(mps_mean_params) == 28, "counted in packed_size.py");

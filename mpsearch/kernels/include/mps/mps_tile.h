@@ -28,7 +28,7 @@ typedef struct {
 /* Where the results of a layer go. */
 typedef struct {
   const mps_channels *channels;
-  int8_t zero_point, lowest, highest;
+  int16_t zero_point, lowest, highest;
   uint8_t left_shift;
 } mps_tile_target;
 
@@ -47,5 +47,8 @@ void mps_tile_lay(mps_tile *tile, size_t index, const int8_t *values);
    [in] target   its weights are the packed rows of the whole layer
    [out] output  channel `first` of the first pixel; the next pixel lies `pitch` values further */
 void mps_tile_channels(const mps_tile *tile, const mps_tile_target *target, size_t first, size_t end, int8_t *output, size_t pitch);
+
+/* The same where the output has 4 bits. [out] output  the first pixel, all of its `pitch` channels */
+void mps_tile_nibbles(const mps_tile *tile, const mps_tile_target *target, size_t first, size_t end, uint8_t *output, size_t pitch);
 
 #endif
