@@ -121,7 +121,7 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
       __asm__ volatile("and %0, %1, %2, lsr %3" : "=r"(result) : "r"(mask), "r"(word), "I"((shift) | !(shift))); \
   } while (0)
 
-/* Keeps a constant in a register, where the compiler would build it again. */
+/* Keeps a constant in a register, where the compiler would build it again; or a sum, whose terms the compiler would reorder. */
 #define MPS_HOLD(value) __asm__("" : "+r"(value))
 
 /* A stage of work on four values ends here: nothing of the next is mixed in, which would need more registers. */
@@ -164,7 +164,11 @@ static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) { re
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
 static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
 #define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
+#if defined(__GNUC__)
+#define MPS_HOLD(value) __asm__("" : "+r"(value))
+#else
 #define MPS_HOLD(value) (void)(value)
+#endif
 #define MPS_HOLD_4(a, b, c, d) (void)(a), (void)(b), (void)(c), (void)(d)
 static inline int32_t mps_saturate(int32_t value) { return value < -128 ? -128 : value > 127 ? 127 : value; }
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
