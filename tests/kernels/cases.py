@@ -107,11 +107,13 @@ def conv2d(choices: Choices, bits: int) -> KernelCase:
 
 def depthwise2d(choices: Choices, bits: int) -> KernelCase:
     channels, multiplicity = choices.pick([(1, 1), (1, 3), (2, 1), (3, 2), (5, 1), (16, 1), (63, 1), (64, 1), (65, 1), (131, 1), (40, 3)])
-    kernel = choices.pick([(1, 1), (3, 3), (3, 3), (1, 3), (5, 5), (4, 2), (7, 1)])
-    stride, dilation = _pair(choices, 1, 2), _pair(choices, 1, 2)
-    padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2)])
+    kernel = choices.pick([(1, 1), (3, 3), (3, 3), (3, 3), (1, 3), (3, 1), (2, 3), (5, 5), (4, 2), (7, 1), (2, 6)])
+    stride, dilation = choices.pick([(1, 1), (1, 1), (2, 2), (1, 2), (2, 1), (3, 1), (3, 3)]), choices.pick([(1, 1), (1, 1), (1, 2), (2, 1), (3, 2)])
+    padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2), (0, 0, 5, 5)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=channels)
-    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits)
+    # Some inputs are wider than the strip that a kernel lays out.
+    extra_width = choices.pick([0, 1, 2, 3, 4, 6, 31, 34, 70]) if channels * multiplicity < 40 else None
+    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits, extra_width)
 
 
 def linear(choices: Choices, bits: int) -> KernelCase:
@@ -120,9 +122,12 @@ def linear(choices: Choices, bits: int) -> KernelCase:
     return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits)
 
 
-def _convolution(choices: Choices, function: str, op: Conv2d, kernel: tuple[int, int], outputs: int, per_group: int, bits: int) -> KernelCase:
+def _convolution(
+    choices: Choices, function: str, op: Conv2d, kernel: tuple[int, int], outputs: int, per_group: int, bits: int, extra_width: int | None = None
+) -> KernelCase:
     reach = [op.dilation[i] * (kernel[i] - 1) + 1 - sum(op.padding[2 * i : 2 * i + 2]) for i in (0, 1)]
-    size = [max(1, least) + choices.pick([0, 1, 2, 4, 6]) for least in reach]
+    extra = [choices.pick([0, 1, 2, 4, 6]), choices.pick([0, 1, 2, 4, 6]) if extra_width is None else extra_width]
+    size = [max(1, least) + more for least, more in zip(reach, extra, strict=True)]
     target = [(size[i] - reach[i]) // op.stride[i] + 1 for i in (0, 1)]
     shape = (outputs, *kernel, per_group)
     return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits)
