@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import struct
 
 import numpy as np
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from mpsearch.quant.requantize import requantize
 from mpsearch.records import Requantize
 from tests.kernels.calls import run_c_reference, run_in_place, run_kernel
-from tests.kernels.cases import UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase
-from tests.kernels.choices import DrawnChoices
+from tests.kernels.cases import UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase, linear_at_the_ends
+from tests.kernels.choices import DrawnChoices, SeededChoices
 
 Libraries = dict[str, ctypes.CDLL]
 
@@ -28,10 +29,17 @@ def assert_all_equal(libraries: Libraries, case: KernelCase) -> None:
 
 @pytest.mark.parametrize("bits", WIDTHS)
 @pytest.mark.parametrize("op", WEIGHTED)
-@settings(max_examples=100)
+@settings(max_examples=70)
 @given(data=st.data())
 def test_ops_with_weights_equal_both_references(libraries: Libraries, op: str, bits: int, data: st.DataObject) -> None:
     assert_all_equal(libraries, WEIGHTED[op](DrawnChoices(data), bits))
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_sums_of_values_that_all_stand_at_an_end_are_exact_at_every_length(libraries: Libraries, bits: int) -> None:
+    ends = ("lowest", "highest")
+    for seed, (inputs, rows, weights, activations) in enumerate(itertools.product((8, 16, 31, 64, 65, 96, 130, 515), (1, 2), ends, ends)):
+        assert_all_equal(libraries, linear_at_the_ends(SeededChoices(seed), bits, (rows, inputs, 3), weights, activations))
 
 
 @pytest.mark.parametrize("op", UNWEIGHTED)
