@@ -131,7 +131,7 @@ def linear_at_the_ends(choices: Choices, bits: int, sizes: tuple[int, int, int],
 
 def _convolution(choices: Choices, function: str, op: Conv2d, kernel: tuple[int, int], outputs: int, per_group: int, bits: int) -> KernelCase:
     reach = [op.dilation[i] * (kernel[i] - 1) + 1 - sum(op.padding[2 * i : 2 * i + 2]) for i in (0, 1)]
-    size = [max(1, least) + choices.pick([0, 1, 2, 4, 6]) for least in reach]
+    size = [max(1, least) + choices.pick(more) for least, more in zip(reach, ([0, 1, 2, 4, 6], [0, 1, 2, 4, 6, 35]), strict=True)]
     target = [(size[i] - reach[i]) // op.stride[i] + 1 for i in (0, 1)]
     shape = (outputs, *kernel, per_group)
     return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits)
@@ -342,9 +342,12 @@ def _rescale(choices: Choices, random: np.random.Generator, reach: npt.NDArray[n
     """Return scales for accumulators up to `reach` each: some that spread them over the output, and the ends of what the fields can hold."""
     most, count = int(reach.max()), reach.size
     left = min(30, 31 - most.bit_length())
-    match choices.pick(["spread", "spread", "any", "smallest", "largest"]):
+    spread = requantize_params(np.minimum(random.uniform(20, 300, count) / (0.3 * max(most, 1)), 0.49), most)
+    match choices.pick(["spread", "spread", "ties", "any", "smallest", "largest"]):
         case "spread":
-            return requantize_params(np.minimum(random.uniform(20, 300, count) / (0.3 * max(most, 1)), 0.49), most)
+            return spread
+        case "ties":  # powers of two: many accumulators lie halfway between two outputs
+            return Requantize(multiplier=np.full(count, 1 << 30), right_shift=spread.right_shift, left_shift=spread.left_shift)
         case "any":
             shifts = random.integers(1, 32, count)
             return Requantize(multiplier=random.integers(1 << 30, 1 << 31, count), right_shift=shifts, left_shift=choices.integer(0, left))
@@ -384,6 +387,7 @@ def _one_layer(
         config=BitWidthConfig(model_digest="case", precisions=precisions),
         quantizations=tuple(Quantization(scale=0.05, zero_point=choices.pick([-128, 0, 127, -3, 41])) for _ in shapes),
         constants=(LayerConstants(layer="layer", **constants, **limits),),  # type: ignore[arg-type]
+        rounding=choices.rounding,
     )
 
 
