@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from mpsearch.quant.host_kernels import PackedConv2d, PackedDense, host_isa
+from mpsearch.quant.host_kernels import PackedDense, host_isa
 from mpsearch.records import Requantize
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
@@ -62,7 +62,9 @@ def measure(contenders: dict[str, Run], rounds: int, seconds: float) -> Times:
 # ---------------------------------------------------------------- ONNX Runtime
 
 
-def session(nodes: Sequence[Any], constants: Sequence[Any], shape: Sequence[Any], kind: int, output: str, threads: int) -> onnxruntime.InferenceSession:
+def session(
+    nodes: Sequence[Any], constants: Sequence[Any], shape: Sequence[Any], kind: int, output: str, threads: int
+) -> onnxruntime.InferenceSession:
     inputs = [helper.make_tensor_value_info("x0", kind, shape)]
     graph = helper.make_graph(nodes, "layer", inputs, [helper.make_tensor_value_info(output, kind, None)], constants)
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
