@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import json
 import shutil
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,27 +20,28 @@ from hypothesis import strategies as st
 from mpsearch.errors import ExportError, QuantizationError
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.export.bundle import write_bundle
+from mpsearch.export.cores import CORES, check_tools
 from mpsearch.export.host import run_bundle, run_selftest
 from mpsearch.export.manifest import read_manifest
-from mpsearch.quant.requantize import requantize_params
+from mpsearch.export.qemu import run_on_target
+from mpsearch.quant.requantize import requantize, requantize_params
 from mpsearch.records import LayerConstants, QuantizedGraph, Requantize
-from tests.export.harness import build_kernels, run_kernels
+from tests.export.harness import run_kernels
 from tests.export.models import GraphMaker
 from tests.export.reference import run_reference
 from tests.export.test_bundle import make_network
+from tests.kernels.builds import BUILDS, build_library
 
 SEEDS = st.integers(0, 2**32 - 1)
 BITS = st.integers(2, 8)
 
 
-@pytest.fixture(scope="module", params=["gcc", "clang", "gcc-simd"])
+@pytest.fixture(scope="module", params=["gcc-O2", "gcc-simd", "clang-O1"])
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """Every kernel in the double-rounding mode."""
-    compiler, _, simd = request.param.partition("-")
-    if shutil.which(compiler) is None:
-        pytest.skip(f"NO {compiler.upper()}: the kernels were not built with it")
-    folder = tmp_path_factory.mktemp("kernels")
-    return build_kernels(folder, compiler, sanitize=compiler == "gcc", simd=bool(simd), rounding="tflite_double")
+    if not BUILDS[request.param].present:
+        pytest.skip(f"NO {BUILDS[request.param].compiler.upper()}: the kernels were not built with it")
+    return build_library(tmp_path_factory.mktemp("kernels"), request.param, "tflite_double")
 
 
 def often_tied(quantized: QuantizedGraph) -> QuantizedGraph:
@@ -119,6 +121,18 @@ def test_average_pooling_agrees(kernels: ctypes.CDLL, seed: int, extreme: bool, 
     assert_same(kernels, maker, maker.finish(pool))
 
 
+@given(seed=SEEDS, left_shift=st.integers(0, 30), tied=st.booleans())
+def test_the_reference_in_c_agrees(kernels: ctypes.CDLL, seed: int, left_shift: int, tied: bool) -> None:
+    random, reach = np.random.default_rng(seed), 1 << (31 - left_shift)
+    values = np.concatenate([[-reach, reach - 1], random.integers(-reach, reach, 13)]).reshape(5, 3).astype(np.int32)
+    multiplier = np.full(3, 1 << 30) if tied else random.integers(1 << 30, 1 << 31, 3)
+    params = Requantize(multiplier=multiplier, right_shift=random.integers(1, 32, 3), left_shift=left_shift)
+    job, output = struct.pack("<QQiiiiii", 5, 3, True, left_shift, 7, -128, 127, True), np.zeros((5, 3), np.int8)
+    arrays = (params.multiplier, params.right_shift, values, output)
+    kernels.mps_requantize_array_ref(job, *(ctypes.c_void_p(array.ctypes.data) for array in arrays))
+    np.testing.assert_array_equal(output, requantize(values, params, 7, -128, 127, "tflite_double"))
+
+
 # ---------------------------------------------------------------- bundles
 
 
@@ -173,11 +187,10 @@ def test_another_rounding_is_refused(bundle: tuple[Path, list[np.ndarray], np.nd
 
 
 @pytest.mark.target
-def test_a_bundle_rounds_twice_on_an_emulated_core_too(bundle: tuple[Path, list[np.ndarray], np.ndarray]) -> None:
-    from mpsearch.export.qemu import check_tools, run_on_target
-
+@pytest.mark.parametrize("target", CORES)
+def test_a_bundle_rounds_twice_on_every_emulated_core(bundle: tuple[Path, list[np.ndarray], np.ndarray], target: str) -> None:
     try:
-        check_tools()
+        check_tools(CORES[target])
     except ExportError as error:
-        pytest.skip(f"NO EMULATOR: {error}")
-    assert run_on_target(bundle[0], "cortex-m4").mismatches == 0
+        pytest.skip(f"NO TOOLS FOR {target.upper()}: {error}")
+    assert run_on_target(bundle[0], target).mismatches == 0

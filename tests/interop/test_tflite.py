@@ -17,7 +17,6 @@ Where TensorFlow Lite means something else by an operator, the test says so and 
 from __future__ import annotations
 
 import ctypes
-import shutil
 from dataclasses import replace
 from functools import cache
 from itertools import takewhile
@@ -34,9 +33,10 @@ from mpsearch.evaluate.real import RealNetwork
 from mpsearch.graph.capture import capture
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.quantize import Quantizer, QuantizerSettings
-from mpsearch.records import BitWidthConfig, Layer, LayerGraph, Precision, QuantizedGraph, QuantizerGroup
+from mpsearch.records import BitWidthConfig, Layer, LayerGraph, Precision, QuantizedGraph, QuantizerGroup, Rounding
 from mpsearch.workloads.load import load_workload
-from tests.export.harness import build_kernels, run_kernels
+from tests.export.harness import run_kernels
+from tests.kernels.builds import BUILDS, build_library
 
 pytest.importorskip("ai_edge_litert", reason="NO AI-EDGE-LITERT: nothing was compared with TensorFlow Lite", exc_type=ImportError)
 
@@ -50,22 +50,22 @@ STRIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 Int8Array = npt.NDArray[np.int8]
 
 
-def compile_kernels(tmp_path_factory: pytest.TempPathFactory, **options: object) -> ctypes.CDLL:
-    if shutil.which("gcc") is None:
+def compile_kernels(tmp_path_factory: pytest.TempPathFactory, build: str, rounding: Rounding) -> ctypes.CDLL:
+    if not BUILDS[build].present:
         pytest.skip("NO GCC: the kernels were not built")
-    return build_kernels(tmp_path_factory.mktemp("kernels"), "gcc", **options)  # type: ignore[arg-type]
+    return build_library(tmp_path_factory.mktemp("kernels"), build, rounding)
 
 
-@pytest.fixture(scope="module", params=["portable", "simd"])
+@pytest.fixture(scope="module", params=["gcc-O2", "gcc-simd"])
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """Every kernel, rounding twice; also on the paths of Armv7E-M."""
-    return compile_kernels(tmp_path_factory, simd=request.param == "simd", rounding="tflite_double")
+    return compile_kernels(tmp_path_factory, request.param, "tflite_double")
 
 
 @pytest.fixture(scope="module")
 def kernels_single(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """Every kernel, rounding once."""
-    return compile_kernels(tmp_path_factory)
+    return compile_kernels(tmp_path_factory, "gcc-O2", "single")
 
 
 def assert_same(kernels: ctypes.CDLL, maker: TfliteMaker, output: str, samples: int = 2) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from mpsearch.errors import ExportError
 from mpsearch.export.bundle import write_bundle
+from mpsearch.export.cores import CORES, check_tools, find_core
 from mpsearch.export.manifest import read_manifest
-from mpsearch.export.qemu import CORES, TargetRun, check_tools, find_core, read_counts, run_on_target
+from mpsearch.export.qemu import TargetRun, read_counts, run_on_target
 from tests.export.models import GraphMaker
 from tests.export.reference import run_reference
 
