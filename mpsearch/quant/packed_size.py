@@ -54,10 +54,10 @@ ALIGNMENT = 4
 """Every layer's constants, and every buffer in the arena, start at a multiple of this."""
 
 _LARGEST_UINT16 = 65535
-_FEW_WEIGHTS = 512
-_ROWS_AT_ONCE = 2
-_PACKED_DOT = (2, 4)
-_DEPTHWISE_CHANNELS = 64
+_TILE_VALUES = 64
+_MULTIPLIED_AS_PACKED = (2, 4, 8)
+_DEPTHWISE_TILE = 32
+_DEPTHWISE_UNPACKED = 16
 
 
 def aligned(count: int) -> int:
@@ -122,30 +122,34 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
     _check(layer, precision)
     if precision is None or layer.weight is None:
         return 0
-    shape = layer.weight.shape
-    unpacked_rows = _ROWS_AT_ONCE if precision.weight_bits < 8 else 0
+    shape, bits = layer.weight.shape, precision.weight_bits
     if isinstance(layer.op, Linear):
-        rows = graph.tensor(layer.output).size // shape[0]
-        return aligned(_pairs_bytes(shape[1], 1) if rows == 1 and precision.weight_bits in _PACKED_DOT else unpacked_rows * shape[1])
+        return aligned(_tile_bytes(shape[1], graph.tensor(layer.output).size // shape[0]) + _unpacked_bytes(shape[1], bits))
     taps = shape[1] * shape[2]
     if layer.is_depthwise:
-        block = taps * min(shape[0], _DEPTHWISE_CHANNELS)
-        return aligned(block + (block if precision.weight_bits < 8 else 0))
-    values = taps * shape[3]
-    pixels = math.prod(graph.tensor(layer.output).shape[:2])
-    columns = 0 if _is_pointwise(graph, layer) else min(pixels, column_count(values))
-    paired = min(columns, 2) if precision.weight_bits in _PACKED_DOT else 0
-    return aligned(max((columns + unpacked_rows) * values, _pairs_bytes(values, paired) + paired * values))
+        return aligned(_strip_bytes(graph, layer) + (taps * _DEPTHWISE_UNPACKED if bits < 8 else 0))
+    values, pixels = taps * shape[3], math.prod(graph.tensor(layer.output).shape[:2])
+    window = 0 if _is_pointwise(graph, layer) else aligned(values)
+    return _tile_bytes(values, pixels) + max(window, _unpacked_bytes(values, bits))
 
 
-def _pairs_bytes(values: int, pixels: int) -> int:
-    """Return the bytes of pixels laid out as pairs of 16-bit values for the packed dot product."""
-    return -(-values // 16) * 32 * pixels
+def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
+    """Return the bytes of a depthwise convolution's prepared weights and of its strip of the input, 16 for each column of each row."""
+    assert isinstance(layer.op, Conv2d)
+    kernel_h, kernel_w = _weight_shape(layer)[1:3]
+    width = min(graph.tensor(layer.output).shape[1], _DEPTHWISE_TILE)
+    columns = (width - 1) * layer.op.stride[1] + (kernel_w - 1) * layer.op.dilation[1] + 1
+    return (kernel_h // 2 + 1) * kernel_w * 32 + kernel_h * columns * 16
 
 
-def column_count(values: int) -> int:
-    """Return how many pixels of that many values a convolution gathers at once."""
-    return 8 if values <= _FEW_WEIGHTS else 4
+def _tile_bytes(values: int, pixels: int) -> int:
+    """Return the bytes of a few pixels of that many values, laid out for the products: mps_tile_bytes in C."""
+    return -(-values // _TILE_VALUES) * _TILE_VALUES * (4 if pixels > 1 else 2)
+
+
+def _unpacked_bytes(values: int, bits: int) -> int:
+    """Return the bytes of two rows of weights while they are unpacked: mps_tile_row_bytes in C."""
+    return 0 if bits in _MULTIPLIED_AS_PACKED else 2 * aligned(values)
 
 
 def gathered_values(graph: LayerGraph, layer: Layer) -> int:

@@ -116,7 +116,7 @@ def test_model_bin_holds_the_very_bytes_of_the_compiled_constants(bundle: Path, 
 def test_only_the_kernels_in_use_are_copied(tmp_path: Path) -> None:
     maker = GraphMaker(0)
     write_bundle(maker.finish(maker.linear(maker.input(4), 2, 4)), [], tmp_path / "bundle")
-    assert sorted(path.name for path in (tmp_path / "bundle" / "mps").glob("*.c")) == ["mps_dot.c", "mps_linear.c", "mps_packed.c", "mps_unpack.c"]
+    assert sorted(path.name for path in (tmp_path / "bundle" / "mps").glob("*.c")) == ["mps_linear.c", "mps_tile.c", "mps_unpack.c"]
 
 
 def test_the_program_has_no_malloc_float_or_stdio(bundle: Path) -> None:

@@ -3,6 +3,7 @@
 #define MPS_FINISH_H
 
 #include "mps/mps.h"
+#include "mps/mps_requantize.h"
 #include "mps/mps_simd.h"
 
 /* From an accumulator to the stored byte: mps_requantize, zero point and clamp, in the form that takes the fewest instructions. */
@@ -31,9 +32,24 @@ static inline mps_scale mps_scale_of(const mps_channels *channels, size_t channe
 }
 
 static inline int32_t mps_rescale(int32_t sum, uint32_t left_shift, mps_scale scale) {
+#ifdef MPS_DOUBLE_ROUNDING
+  return mps_requantize(sum, scale.multiplier, left_shift, scale.right_shift);
+#else
   return mps_high_word((int32_t)((uint32_t)sum << left_shift), scale.multiplier, scale.half) >> scale.right_shift;
+#endif
 }
 
+/* mps_rescale of value * 2^fraction_bits; left_shift counts them too. Rounded once, both left shifts are one. */
+static inline int32_t mps_rescale_fine(int32_t value, uint32_t fraction_bits, uint32_t left_shift, mps_scale scale) {
+#ifdef MPS_DOUBLE_ROUNDING
+  return mps_rescale((int32_t)((uint32_t)value << fraction_bits), left_shift - fraction_bits, scale);
+#else
+  (void)fraction_bits;
+  return mps_rescale(value, left_shift, scale);
+#endif
+}
+
+#if MPS_SIMD
 /* min(value + zero point, highest), then max(that, lowest): clearing a negative number takes one instruction, a comparison three. */
 static inline int8_t mps_into_range(int32_t value, mps_range range) {
   int32_t below = value + range.from_highest;
@@ -42,31 +58,30 @@ static inline int8_t mps_into_range(int32_t value, mps_range range) {
   below &= ~(below >> 31);
   return (int8_t)(below + range.lowest);
 }
+#else
+/* One comparison finds a value outside of either end. */
+static inline int8_t mps_into_range(int32_t value, mps_range range) {
+  int32_t above = value + range.from_highest + range.span;
+  if ((uint32_t)above > (uint32_t)range.span) above = above < 0 ? 0 : range.span;
+  return (int8_t)(above + range.lowest);
+}
+#endif
 
 static inline int8_t mps_finish(int32_t sum, mps_scale scale, mps_range range) {
   return mps_into_range(mps_rescale(sum, range.left_shift, scale), range);
 }
 
-/* Two channels of two pixels: scale by scale, then all into the range, so that the constants of each are loaded once.
-   [in] sums  first channel of both pixels, then second channel
-   [in] two   whether there is a second channel */
-static inline void mps_finish_2x2(const int32_t sums[4], mps_scale first, mps_scale second, mps_range range, int two, int8_t *output,
-                                  size_t output_pitch) {
-  int32_t near = mps_rescale(sums[0], range.left_shift, first), far = mps_rescale(sums[1], range.left_shift, first);
-  int32_t near_next = mps_rescale(sums[2], range.left_shift, second), far_next = mps_rescale(sums[3], range.left_shift, second);
-  MPS_HOLD_4(near, far, near_next, far_next);
-  output[0] = mps_into_range(near, range);
-  output[output_pitch] = mps_into_range(far, range);
-  if (two) {
-    output[1] = mps_into_range(near_next, range);
-    output[output_pitch + 1] = mps_into_range(far_next, range);
-  }
+/* Most layers need no left shift and use all of int8, fused activation or not: then one instruction clamps. */
+static inline int mps_is_plain(mps_range range) { return range.left_shift == 0 && range.lowest == -128 && range.span == 255; }
+
+static inline int8_t mps_finish_plain(int32_t sum, mps_scale scale, mps_range range) {
+  return (int8_t)mps_saturate(mps_rescale(sum, 0, scale) + range.from_highest + 127);
 }
 
-/* Two channels of one pixel. */
-static inline void mps_finish_2x1(const int32_t sums[4], mps_scale first, mps_scale second, mps_range range, int two, int8_t *output) {
-  output[0] = mps_finish(sums[0], first, range);
-  if (two) output[1] = mps_finish(sums[2], second, range);
+/* Two pixels of one channel; `plain` is mps_is_plain(range). */
+static inline void mps_finish_two(int32_t near, int32_t far, mps_scale scale, mps_range range, int plain, int8_t *output, size_t pitch) {
+  output[0] = plain ? mps_finish_plain(near, scale, range) : mps_finish(near, scale, range);
+  output[pitch] = plain ? mps_finish_plain(far, scale, range) : mps_finish(far, scale, range);
 }
 
 #endif

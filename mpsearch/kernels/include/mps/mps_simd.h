@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two 16-bit products an instruction: the SIMD instructions of Armv7E-M (Cortex-M4, M7, M33), by name of what they do.
-   MPS_SIMD says whether the kernels use them. -DMPS_EMULATE_SIMD runs the same kernels in portable C, for tests on a host.
+   MPS_SIMD says whether the kernels use them, MPS_MVE whether there are the vectors of Armv8.1-M (Cortex-M55) beside them. -DMPS_EMULATE_SIMD runs the same kernels in portable C, for tests on a host.
    The assembly is volatile to keep its order: GCC's scheduler would otherwise hoist the unpacking and spill. */
 #ifndef MPS_SIMD_H
 #define MPS_SIMD_H
@@ -8,12 +8,34 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__ARM_FEATURE_MVE) && !defined(MPS_PORTABLE)
+#define MPS_MVE 1
+#else
+#define MPS_MVE 0
+#endif
+
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(MPS_PORTABLE)
 #define MPS_SIMD 1
 #elif defined(MPS_EMULATE_SIMD)
 #define MPS_SIMD 1
 #else
 #define MPS_SIMD 0
+#endif
+
+/* Inlined for each constant it is called with, at any level of optimisation; and the opposite, for what seldom runs. */
+#if defined(__GNUC__)
+#define MPS_INLINE static inline __attribute__((always_inline))
+#define MPS_SELDOM static __attribute__((noinline, cold))
+#else
+#define MPS_INLINE static inline
+#define MPS_SELDOM static
+#endif
+
+/* GCC's first scheduler pulls all loads of an unrolled loop to its front, and then spills. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define MPS_IN_ORDER __attribute__((optimize("no-schedule-insns")))
+#else
+#define MPS_IN_ORDER
 #endif
 
 /* Four int8 values, the first in the lowest byte; any alignment. */
@@ -58,6 +80,25 @@ static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) {
   return sum;
 }
 
+/* sum + low half of a x high half of b. */
+static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__ volatile("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+/* The same where the sum to start from stays in its register. */
+static inline int32_t mps_dual_product_from(uint32_t a, uint32_t b, int32_t start) {
+  int32_t sum;
+  __asm__ volatile("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(start));
+  return sum;
+}
+
+static inline int32_t mps_cross_product_from(uint32_t a, uint32_t b, int32_t start) {
+  int32_t sum;
+  __asm__ volatile("smlabt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(start));
+  return sum;
+}
+
 /* The low halves, or the high halves, of two words: the first in the low half. */
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) {
   uint32_t pair;
@@ -80,11 +121,18 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
       __asm__ volatile("and %0, %1, %2, lsr %3" : "=r"(result) : "r"(mask), "r"(word), "I"((shift) | !(shift))); \
   } while (0)
 
-/* Keeps a constant in a register, where the compiler would build it again. */
+/* Keeps a constant in a register, where the compiler would build it again; or a sum, whose terms the compiler would reorder. */
 #define MPS_HOLD(value) __asm__("" : "+r"(value))
 
 /* A stage of work on four values ends here: nothing of the next is mixed in, which would need more registers. */
 #define MPS_HOLD_4(a, b, c, d) __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d))
+
+/* The nearest value from -128 to 127. */
+static inline int32_t mps_saturate(int32_t value) {
+  int32_t byte;
+  __asm__("ssat %0, #8, %1" : "=r"(byte) : "r"(value) : "cc");
+  return byte;
+}
 
 /* Four bytes minus four bytes, each for itself. */
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
@@ -109,12 +157,20 @@ static inline uint32_t mps_even_bytes(uint32_t word) { return mps_pair((int8_t)(
 static inline uint32_t mps_odd_bytes(uint32_t word) { return mps_even_bytes(word >> 8); }
 static inline int32_t mps_low_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_low_half(b); }
 static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_high_half(a) * mps_high_half(b); }
+static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_high_half(b); }
 static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) { return mps_high_product(a, b, mps_low_product(a, b, sum)); }
+#define mps_cross_product_from mps_cross_product
+#define mps_dual_product_from mps_dual_product
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
 static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
 #define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
+#if defined(__GNUC__)
+#define MPS_HOLD(value) __asm__("" : "+r"(value))
+#else
 #define MPS_HOLD(value) (void)(value)
+#endif
 #define MPS_HOLD_4(a, b, c, d) (void)(a), (void)(b), (void)(c), (void)(d)
+static inline int32_t mps_saturate(int32_t value) { return value < -128 ? -128 : value > 127 ? 127 : value; }
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
   return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u);
 }

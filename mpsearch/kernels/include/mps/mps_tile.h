@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one matrix product that convolutions and dense layers of every width share: a few pixels at a time, all output channels.
+
+   A tile is laid out once, the way the instruction set multiplies, and serves all output channels; the weights stay packed and are read where they
+   lie, two rows at a time. Each instruction set has its own layout in mps_tile_<isa>.inc; how many bytes a tile takes does not depend on it. */
+#ifndef MPS_TILE_H
+#define MPS_TILE_H
+
+#include "mps/mps.h"
+#include "mps/mps_simd.h"
+
+enum { MPS_TILE_PIXELS = 2 };
+
+/* values  weights of one output channel
+   pixels  1 .. MPS_TILE_PIXELS
+   bits    of a weight
+   data    mps_tile_bytes(values, pixels), 4-byte aligned
+   row     mps_tile_row_bytes(values, bits), 4-byte aligned: two rows of weights while they are unpacked
+   sums    of the values of each pixel, where the instruction set needs them */
+typedef struct {
+  size_t values, pixels;
+  unsigned bits;
+  void *data;
+  int8_t *row;
+  int32_t sums[MPS_TILE_PIXELS];
+} mps_tile;
+
+/* Where the results of a layer go. */
+typedef struct {
+  const mps_channels *channels;
+  int8_t zero_point, lowest, highest;
+  uint8_t left_shift;
+} mps_tile_target;
+
+/* The largest layout of all instruction sets: 4 bytes a value for several pixels, 2 for a single one, whole vectors of packed weights. */
+static inline size_t mps_tile_bytes(size_t values, size_t pixels) { return ((values + 63) & ~(size_t)63) * (pixels > 1 ? 4u : 2u); }
+
+/* Two rows of weights while they are unpacked; 2, 4 and 8 bits are multiplied as they lie. */
+static inline size_t mps_tile_row_bytes(size_t values, unsigned bits) {
+  return bits == 2 || bits == 4 || bits == 8 ? 0 : 2 * ((values + 3) & ~(size_t)3);
+}
+
+/* Lay out pixel `index` of the tile, all from 0 in turn. [in] values  [tile->values], any alignment */
+void mps_tile_lay(mps_tile *tile, size_t index, const int8_t *values);
+
+/* Channels first .. end - 1 of the tile's pixels.
+   [in] target   its weights are the packed rows of the whole layer
+   [out] output  channel `first` of the first pixel; the next pixel lies `pitch` values further */
+void mps_tile_channels(const mps_tile *tile, const mps_tile_target *target, size_t first, size_t end, int8_t *output, size_t pitch);
+
+#endif
