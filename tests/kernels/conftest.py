@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mpsearch.records import Rounding
+from tests.kernels import host_reference
 from tests.kernels.builds import BUILDS, build_library
 
 
@@ -35,3 +38,15 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL
 def twice_rounding(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
     """Both code paths, rounding as TensorFlow Lite does by default."""
     return build_all(tmp_path_factory.mktemp("twice"), ("gcc-O1", "clang-simd"), "tflite_double")
+
+
+@pytest.fixture(scope="session", params=["gcc", "clang"])
+def built_library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The native library, host kernels included, built as the package builds it; warnings are errors."""
+    compiler = request.param
+    if shutil.which(compiler) is None:
+        pytest.skip(f"NO {compiler.upper()}: the host kernels were not built with it")
+    path: Path = tmp_path_factory.mktemp("native") / "_mps_native.so"
+    sources, include = host_reference.SOURCES, f"-I{host_reference.KERNELS / 'include'}"
+    subprocess.run([compiler, *host_reference.WARNINGS, "-O3", "-shared", "-fPIC", include, "-o", str(path), *sources], check=True)
+    return path
