@@ -36,6 +36,7 @@ static int has_dot_product(void) {
 /* Best first. */
 static const candidate candidates[] = {
 #if defined(__x86_64__)
+    {&mps_host_avx512vnni, has_avx512vnni},
 #elif defined(__aarch64__)
 #endif
     {&mps_host_scalar, always},
