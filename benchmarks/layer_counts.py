@@ -11,8 +11,9 @@ import numpy as np
 
 from mpsearch.errors import ExportError
 from mpsearch.export.cores import CORES, check_tools
+from mpsearch.export.counting import Count, build_plugin, read_counts
 from mpsearch.export.kernel_library import KERNELS
-from mpsearch.export.qemu import Count, build_plugin, build_program, compile_source, execute, read_counts
+from mpsearch.export.qemu import build_program, compile_source, execute
 from mpsearch.quant.bitpack import pack
 
 HERE = Path(__file__).resolve().parent

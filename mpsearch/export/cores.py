@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpsearch.errors import ExportError, nearest_names
+from mpsearch.export.compilers import host_compiler
 
 COMPILERS = ("gcc", "clang")
 CLANGS = ("clang-19", "clang")
@@ -150,7 +150,7 @@ def find_core(target: str) -> EmulatedCore:
 
 
 def check_tools(core: EmulatedCore, compiler: str = "gcc", kept: str = "") -> None:
-    """Check that the compiler, its C library and the emulator of a core are there.
+    """Check that the compiler, its C library and the emulator of a core are there, and the host's compiler for the counting plugin.
 
     Args:
         core: The core.
@@ -165,13 +165,12 @@ def check_tools(core: EmulatedCore, compiler: str = "gcc", kept: str = "") -> No
     missing = {tool: package for tool, package in wanted.items() if shutil.which(tool) is None}
     if compiler == "clang" and find_clang() is None:
         missing[" or ".join(CLANGS)] = "clang"
-    packages = list(missing.values())
-    if library_headers(core) is None:
-        packages.append(tools.library_package)
-    if not packages:
-        return
-    lacks = [f"Not in the PATH: {' and '.join(missing)}."] if missing else [f"{tools.gcc} finds no C library (stdio.h)."]
-    raise ExportError(" ".join([*lacks, kept]).strip(), f"on Debian: apt-get install {' '.join(packages)}")
+    if host_compiler() is None:
+        missing["a C compiler of this machine, for the counting plugin"] = "gcc libc6-dev"
+    lacks = f"Not in the PATH: {', '.join(missing)}." if missing else f"{tools.gcc} finds no C library (stdio.h)."
+    packages = [*missing.values(), *([tools.library_package] if library_headers(core) is None else [])]
+    if packages:
+        raise ExportError(f"{lacks} {kept}".strip(), f"on Debian: apt-get install {' '.join(packages)}")
 
 
 def find_clang() -> str | None:
@@ -218,7 +217,7 @@ def link_command(core: EmulatedCore) -> list[str]:
 
 def overflow(core: EmulatedCore, messages: str) -> str:
     """Return what does not fit the board, with its sizes, from the linker's messages; "" if something else went wrong."""
-    sizes: Sequence[tuple[str, str, Memory]] = (("CODE", "code and constants", core.code), ("RAM", "RAM", core.ram))
+    sizes = (("CODE", "code and constants", core.code), ("RAM", "RAM", core.ram))
     found = []
     for region, title, memory in sizes:
         excess = re.search(rf"region `{region}' overflowed by (\d+) bytes", messages)

@@ -8,6 +8,7 @@ Everything is handed over as uint8: with signed weights, ONNX Runtime's kernels 
 from __future__ import annotations
 
 import ctypes
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from mpsearch.quant.requantize import requantize
 from mpsearch.records import Conv2d, QuantizedGraph, Rounding
 from tests.export.harness import run_kernels
 from tests.export.models import GraphMaker
-from tests.kernels.builds import BUILDS, build_library
+from tests.kernels.builds import build_library
 
 onnx = pytest.importorskip("onnx", reason="NO ONNX: nothing was compared with ONNX Runtime", exc_type=ImportError)
 onnxruntime = pytest.importorskip("onnxruntime", reason="NO ONNX RUNTIME: nothing was compared with it", exc_type=ImportError)
@@ -32,9 +33,9 @@ BITS = st.integers(2, 8)
 @pytest.fixture(scope="module", params=["single", "tflite_double"])
 def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, Rounding]:
     """Every kernel in each rounding."""
-    if not BUILDS["gcc-simd"].present:
+    if shutil.which("gcc") is None:
         pytest.skip("NO GCC: the kernels were not built")
-    return build_library(tmp_path_factory.mktemp("kernels"), "gcc-simd", request.param), request.param
+    return build_library(tmp_path_factory.mktemp("kernels"), "gcc-simd", rounding=request.param), request.param
 
 
 def as_uint8(values: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.uint8]:

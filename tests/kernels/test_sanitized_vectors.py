@@ -15,7 +15,7 @@ import pytest
 from mpsearch.export.emit_project import WARNINGS
 from tests.kernels.cases import WEIGHTED, KernelCase
 from tests.kernels.choices import SeededChoices
-from tests.kernels.vectors import FLAGS, random_cases, write_program
+from tests.kernels.vectors import DRIVER, FLAGS, KERNEL_SOURCES, random_cases, write_vectors
 
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DMPS_HEAP")
 
@@ -23,8 +23,9 @@ pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="NO GCC: Add
 
 
 def run_sanitized(folder: Path, cases: Sequence[KernelCase], *flags: str) -> subprocess.CompletedProcess[str]:
-    program, sources = folder / "vectors", write_program(folder, cases)
-    subprocess.run(["gcc", *FLAGS, *WARNINGS, "-Wpedantic", *SANITIZERS, *flags, "-o", str(program), *map(str, sources)], check=True)
+    program, vectors = folder / "vectors", write_vectors(folder, cases)
+    command = ["gcc", *FLAGS, *WARNINGS, "-Wpedantic", *SANITIZERS, *flags, "-o", str(program)]
+    subprocess.run([*command, *map(str, (vectors, DRIVER, *KERNEL_SOURCES))], check=True)
     return subprocess.run([str(program)], capture_output=True, text=True, check=False)
 
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bare RISC-V hart under QEMU: start-up, and the console and exit of picolibc, by semihosting. */
+/* A bare RISC-V processor under QEMU: start-up, and the console and exit of picolibc, by semihosting. */
 #include <stdint.h>
 #include <stdio.h>
 

@@ -49,6 +49,7 @@ static inline int32_t mps_rescale_fine(int32_t value, uint32_t fraction_bits, ui
 #endif
 }
 
+#if MPS_SIMD
 /* min(value + zero point, highest), then max(that, lowest): clearing a negative number takes one instruction, a comparison three. */
 static inline int8_t mps_into_range(int32_t value, mps_range range) {
   int32_t below = value + range.from_highest;
@@ -57,6 +58,14 @@ static inline int8_t mps_into_range(int32_t value, mps_range range) {
   below &= ~(below >> 31);
   return (int8_t)(below + range.lowest);
 }
+#else
+/* One comparison finds a value outside of either end. */
+static inline int8_t mps_into_range(int32_t value, mps_range range) {
+  int32_t above = value + range.from_highest + range.span;
+  if ((uint32_t)above > (uint32_t)range.span) above = above < 0 ? 0 : range.span;
+  return (int8_t)(above + range.lowest);
+}
+#endif
 
 static inline int8_t mps_finish(int32_t sum, mps_scale scale, mps_range range) {
   return mps_into_range(mps_rescale(sum, range.left_shift, scale), range);
