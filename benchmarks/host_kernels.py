@@ -37,6 +37,7 @@ class Times:
     rounds: dict[str, list[float]]
 
     def median(self, name: str) -> float:
+        """Seconds a call."""
         return statistics.median(self.rounds[name])
 
     def speedup(self, name: str, over: str) -> float:
@@ -156,10 +157,12 @@ def gemm(shapes: Sequence[tuple[int, int]], rounds: int, seconds: float, threads
         for bits in WIDTHS:
             group, channel, integers = f"group {bits}", f"channel {bits}", f"integers {bits}"
             speed = 2e-9 * rows * size * size / times.median(group)
-            lines.append(
-                [bits, 1e6 * times.median(group), speed, *(times.speedup(name, "NBits4") for name in (group, channel))]
-                + [times.speedup(integers, "QLinear"), times.speedup("group 4", group)]
-            )
+            ratios = [
+                *(times.speedup(name, "NBits4") for name in (group, channel)),
+                times.speedup(integers, "QLinear"),
+                times.speedup("group 4", group),
+            ]
+            lines.append([bits, 1e6 * times.median(group), speed, *ratios])
         columns = ["bits", "µs, groups of 128", "Gop/s", "x NBits4", "x NBits4, scale a channel", "integers x QLinearMatMul", "time over 4 bits"]
         table(f"GEMM, {rows} x {size} x {size}, {threads} thread{'s' if threads > 1 else ''}", columns, lines)
         print(f"\nMatMulNBits 4 bits {1e6 * times.median('NBits4'):.0f} µs, QLinearMatMul {1e6 * times.median('QLinear'):.0f} µs.")
