@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from mpsearch.errors import ExportError, QuantizationError
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.export.bundle import write_bundle
+from mpsearch.export.cores import CORES, check_tools
 from mpsearch.export.host import run_bundle, run_selftest
 from mpsearch.export.manifest import read_manifest
+from mpsearch.export.qemu import run_on_target
 from mpsearch.quant.requantize import requantize_params
 from mpsearch.records import LayerConstants, QuantizedGraph, Requantize
 from tests.export.harness import run_kernels
@@ -143,11 +145,10 @@ def test_another_rounding_is_refused(bundle: tuple[Path, list[np.ndarray], np.nd
 
 
 @pytest.mark.target
-def test_a_bundle_rounds_twice_on_an_emulated_core_too(bundle: tuple[Path, list[np.ndarray], np.ndarray]) -> None:
-    from mpsearch.export.qemu import check_tools, run_on_target
-
+@pytest.mark.parametrize("target", CORES)
+def test_a_bundle_rounds_twice_on_every_emulated_core(bundle: tuple[Path, list[np.ndarray], np.ndarray], target: str) -> None:
     try:
-        check_tools()
+        check_tools(CORES[target])
     except ExportError as error:
-        pytest.skip(f"NO EMULATOR: {error}")
-    assert run_on_target(bundle[0], "cortex-m4").mismatches == 0
+        pytest.skip(f"NO TOOLS FOR {target.upper()}: {error}")
+    assert run_on_target(bundle[0], target).mismatches == 0
