@@ -33,7 +33,7 @@ EXIT_INTERRUPTED = 130
 PLAIN_WIDTH = 120
 """Columns of the tables when stdout is no terminal."""
 
-REQUEST_OPTIONS = ("workload", "budget", "target", "space", "proxy", "solver", "trials", "front_points", "seed")
+REQUEST_OPTIONS = ("workload", "budget", "target", "space", "proxy", "solver", "trials", "front_points", "seed", "rounding")
 
 STAGES = {
     "capture": ("graph", "graph", "trace the model into folded, fused layers"),
@@ -157,7 +157,7 @@ def run_apply(options: argparse.Namespace) -> int:
     with _ProgressBars(options) as progress:
         pipeline = _pipeline(options, progress)
         config = _config(options)
-        path = save_record(pipeline.quantizer.quantize(config), options.out / "quantized.json")
+        path = save_record(pipeline.quantized(config), options.out / "quantized.json")
         evaluation = pipeline.evaluate(config)
     return _show(options, {"record": str(path), "metric": evaluation.metric, "error": evaluation.error})
 
@@ -404,6 +404,9 @@ def _add_run_options(parser: argparse.ArgumentParser, *, out_required: bool) -> 
     parser.add_argument("--trials", type=_positive, help=f"solver answers to evaluate for real (default: {defaults.trials})")
     parser.add_argument("--front-points", type=_natural, help=f"points of the front to evaluate (default: {defaults.front_points})")
     parser.add_argument("--seed", type=_natural, help=f"seed of everything that draws (default: {defaults.seed})")
+    parser.add_argument(
+        "--rounding", help=f"how the integer model rounds: single, or tflite_double as TensorFlow Lite (default: {defaults.rounding})"
+    )
     parser.add_argument("--out", type=Path, required=out_required, help="the run's folder (default: runs/<workload>-<time>)")
     parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -39,6 +39,18 @@ def test_every_stage_reruns_alone_and_ends_in_a_bundle_that_runs(tmp_path: Path,
     assert "0 mismatches" in json.loads(capsys.readouterr().out)["selftest"]
 
 
+def test_a_bundle_is_exported_in_the_rounding_that_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path), "--quiet", "--json"]
+    assert main(["search", TINY, "--budget", "bits=4", *out]) == 0
+    for command in ("evaluate", "apply", "export"):
+        assert main([command, "--rounding", "tflite_double", *out]) == 0
+    capsys.readouterr()
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["rounding"] == "tflite_double"
+    assert json.loads((tmp_path / "quantized.json").read_text())["data"]["rounding"] == "tflite_double"
+    assert main(["run", str(tmp_path / "bundle"), "--json"]) == 0
+    assert "8 vectors, 0 mismatches" in json.loads(capsys.readouterr().out)["selftest"]
+
+
 BAD = [
     (["optimize", TINY], 2, "No budget was given"),
     (["optimize", TINY, "--budget", "12XB"], 2, "unknown unit 'XB'"),
@@ -49,6 +61,7 @@ BAD = [
     (["optimize", TINY, "--budget", "2MB", "--space", "w248"], 2, "did you mean w248-a8"),
     (["optimize", TINY, "--budget", "2MB", "--proxy", "fishers"], 2, "did you mean fisher"),
     (["optimize", TINY, "--budget", "2MB", "--solver", "ilps"], 2, "did you mean ilp"),
+    (["optimize", TINY, "--budget", "2MB", "--rounding", "double"], 2, "did you mean tflite_double"),
     (["optimize", "digit", "--budget", "2MB"], 2, "did you mean digits"),
     (["optimize", f"{FILE}:tinny", "--budget", "2MB"], 2, "has no function 'tinny'"),
     (["optimize", f"{FILE}:nan_weights", "--budget", "2MB"], 2, "NaN"),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mpsearch.errors import ExportError
 from mpsearch.export.compilers import find_compiler, run_compiler
-from mpsearch.export.emit_project import RUNNER, WARNINGS, with_input_bytes
+from mpsearch.export.emit_project import ROUNDING_FLAGS, RUNNER, WARNINGS, with_input_bytes
 from mpsearch.export.manifest import Manifest, check_files, read_manifest
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
@@ -92,7 +92,7 @@ def compile_for_host(folder: Path, manifest: Manifest, compiler: str | None = No
         ExportError: There is no compiler.
     """
     check_files(folder, manifest)
-    return [*find_compiler(folder, compiler), *WARNINGS, "-O3", f"-I{folder}"]
+    return [*find_compiler(folder, compiler), *WARNINGS, *ROUNDING_FLAGS[manifest["rounding"]], "-O3", f"-I{folder}"]
 
 
 def run_host_compiler(command: Sequence[str], folder: Path) -> None:

@@ -17,6 +17,7 @@ from mpsearch.errors import ExportError
 from mpsearch.export.compilers import run_compiler
 from mpsearch.export.cores import EmulatedCore, check_tools, compile_command, find_core, link_command, overflow
 from mpsearch.export.counting import QEMU_SOURCES, TargetRun, build_plugin, layer_runs, plugin_flags, read_counts, run_emulator
+from mpsearch.export.emit_project import ROUNDING_FLAGS
 from mpsearch.export.manifest import read_manifest
 
 
@@ -37,9 +38,10 @@ def run_on_target(folder: Path, target: str, compiler: str = "gcc") -> TargetRun
     with tempfile.TemporaryDirectory(prefix="mpsearch-qemu-") as name:
         build = Path(name)
         # The function of each layer stays one, for the plugin to see; the kernels are compiled as on any chip.
-        model = compile_source(build, core, folder / "model.c", ["-O2", "-fno-inline", f"-I{folder}"], compiler)
+        flags = ["-O2", *ROUNDING_FLAGS[manifest["rounding"]], f"-I{folder}"]
+        model = compile_source(build, core, folder / "model.c", [*flags, "-fno-inline"], compiler)
         sources = [folder / "selftest.c", model, *(folder / source for source in manifest["sources"] if source != "model.c")]
-        program = build_program(build, core, sources, ["-O2", f"-I{folder}"], compiler)
+        program = build_program(build, core, sources, flags, compiler)
         status, text, log = execute(build, core, program, build_plugin(build))
     found = re.search(r"(\d+) vectors, (\d+) mismatches", text)
     if status not in (0, 1) or found is None:

@@ -9,8 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpsearch.export.emit_project import WARNINGS
+from mpsearch.export.emit_project import ROUNDING_FLAGS, WARNINGS
 from mpsearch.export.kernel_library import KERNELS
+from mpsearch.records import Rounding
 
 SOURCES = tuple(sorted((KERNELS / "src").glob("*.c")))
 REFERENCES = tuple(sorted((KERNELS / "ref").glob("*.c")))
@@ -48,9 +49,9 @@ BUILDS: dict[str, Build] = {
 """Undefined behaviour stops every build; "simd" takes the paths of Armv7E-M, with its instructions in C."""
 
 
-def build_library(folder: Path, name: str) -> ctypes.CDLL:
+def build_library(folder: Path, name: str, rounding: Rounding = "single") -> ctypes.CDLL:
     """Compile every kernel and every reference without a warning, and load them."""
-    build, target = BUILDS[name], folder / f"kernels-{name}.so"
-    command = [build.compiler, *WARNINGS, "-Wpedantic", "-shared", "-fPIC", *build.flags, *INCLUDES, "-o", str(target)]
+    build, target = BUILDS[name], folder / f"kernels-{name}-{rounding}.so"
+    command = [build.compiler, *WARNINGS, "-Wpedantic", "-shared", "-fPIC", *build.flags, *ROUNDING_FLAGS[rounding], *INCLUDES, "-o", str(target)]
     subprocess.run([*command, *map(str, (*SOURCES, *REFERENCES))], check=True)
     return ctypes.CDLL(str(target))

@@ -15,7 +15,7 @@ from tests.kernels.choices import SeededChoices
 DRIVER = Path(__file__).resolve().parent / "vector_driver.c"
 KERNEL_SOURCES = tuple(path for path in kernel_files(f"mps_{op}" for op in (*WEIGHTED, *UNWEIGHTED)) if path.suffix == ".c")
 """What a bundle with every op would hold."""
-FLAGS = ("-std=c11", f"-I{KERNELS / 'include'}")
+FLAGS = ("-std=c11", "-O2", f"-I{KERNELS / 'include'}")
 _NAME_BYTES = 32
 
 
@@ -28,14 +28,14 @@ def random_cases(seed: int, each: int) -> list[KernelCase]:
     return cases
 
 
-def write_program(folder: Path, cases: Sequence[KernelCase]) -> list[Path]:
-    """Write the cases into a folder; returns all sources of the program, to be compiled with FLAGS."""
+def write_vectors(folder: Path, cases: Sequence[KernelCase]) -> Path:
+    """Write the cases into a folder; returns the C file that holds them. Program: this, DRIVER and KERNEL_SOURCES, compiled with FLAGS."""
     data, source = folder / "vectors.bin", folder / "vectors.c"
     data.write_bytes(len(cases).to_bytes(4, "little") + b"".join(map(_bytes_of, cases)))
     lines = [".section .rodata.mps_vectors", ".balign 4", ".global mps_vectors", "mps_vectors:", f'.incbin \\"{data}\\"', ".text"]
     text = "".join(f'        "{line}\\n"\n' for line in lines)
     source.write_text(f"/* SPDX-License-Identifier: Apache-2.0 */\n__asm__(\n{text});\n", encoding="utf-8")
-    return [DRIVER, source, *KERNEL_SOURCES]
+    return source
 
 
 def _bytes_of(case: KernelCase) -> bytes:

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed host kernels against ONNX Runtime on the same shapes: python benchmarks/host_kernels.py [--rounds 15] [--threads 1] [--quick].
+
+Every round times every contender once, in turn, in one process, so that what else the machine does meets all of them alike; printed are medians of
+the rounds' ratios. Float in and float out on both sides, with the quantisation of the activations counted; "integers" is int8 in, int8 out.
+Needs numpy, onnx and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from mpsearch.quant.host_kernels import PackedDense, host_isa
+from mpsearch.records import Requantize
+
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+GEMM_SHAPES = ((64, 1024), (64, 4096), (256, 1024), (256, 4096))
+GEMV_SIZE, GEMV_CHAIN = 4096, 8
+RANDOM = np.random.default_rng(0)
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds a call, one entry a round."""
+
+    rounds: dict[str, list[float]]
+
+    def median(self, name: str) -> float:
+        """Seconds a call."""
+        return statistics.median(self.rounds[name])
+
+    def speedup(self, name: str, over: str) -> float:
+        """How many times faster `name` is than `over`: the median of the rounds' ratios."""
+        return statistics.median(theirs / ours for ours, theirs in zip(self.rounds[name], self.rounds[over], strict=True))
+
+
+def measure(contenders: dict[str, Run], rounds: int, seconds: float) -> Times:
+    """Time all contenders in turn, round after round; one round calls each for at least that long."""
+    for run in contenders.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            calls, start = 0, time.perf_counter()
+            while (passed := time.perf_counter() - start) < seconds or calls == 0:
+                run()
+                calls += 1
+            times[name].append(passed / calls)
+    return Times(times)
+
+
+# ---------------------------------------------------------------- ONNX Runtime
+
+
+def session(
+    nodes: Sequence[Any], constants: Sequence[Any], shape: Sequence[Any], kind: int, output: str, threads: int
+) -> onnxruntime.InferenceSession:
+    inputs = [helper.make_tensor_value_info("x0", kind, shape)]
+    graph = helper.make_graph(nodes, "layer", inputs, [helper.make_tensor_value_info(output, kind, None)], constants)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    model = helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def constant(name: str, value: Any) -> Any:
+    return numpy_helper.from_array(np.asarray(value), name)
+
+
+def their_floats(x: np.ndarray, outputs: int, bits: int, layers: int, threads: int, block: int = 128) -> Run:
+    """MatMulNBits with accuracy level 4, which quantises the activations to int8; `layers` different matrices in a chain."""
+    inputs = x.shape[1]
+    nodes, constants = [], []
+    for i in range(layers):
+        packed = RANDOM.integers(0, 256, (outputs, inputs // block, block * bits // 8), dtype=np.uint8)
+        constants += [constant(f"b{i}", packed), constant(f"s{i}", RANDOM.random((outputs, inputs // block), dtype=np.float32) * 0.01)]
+        names = ([f"x{i}", f"b{i}", f"s{i}"], [f"x{i + 1}"])
+        nodes.append(
+            helper.make_node("MatMulNBits", *names, domain="com.microsoft", K=inputs, N=outputs, bits=bits, block_size=block, accuracy_level=4)
+        )
+    made = session(nodes, constants, [None, inputs], TensorProto.FLOAT, f"x{layers}", threads)
+    return lambda: made.run(None, {"x0": x})
+
+
+def their_integers(x: np.ndarray, outputs: int, threads: int) -> Run:
+    """QLinearMatMul: uint8 activations, int8 weights with a scale a channel."""
+    weight = RANDOM.integers(-127, 128, (x.shape[1], outputs), dtype=np.int8)
+    scales = [("sx", np.float32(0.02)), ("zx", np.uint8(128)), ("sy", np.float32(0.5)), ("zy", np.uint8(128))]
+    constants = [constant("w", weight), constant("sw", np.full(outputs, 1e-3, np.float32)), constant("zw", np.zeros(outputs, np.int8))]
+    constants += [constant(*entry) for entry in scales]
+    node = helper.make_node("QLinearMatMul", ["x0", "sx", "zx", "w", "sw", "zw", "sy", "zy"], ["x1"])
+    made = session([node], constants, [None, x.shape[1]], TensorProto.UINT8, "x1", threads)
+    return lambda: made.run(None, {"x0": x})
+
+
+# ---------------------------------------------------------------- ours
+
+
+def random_weight(shape: Sequence[int], bits: int) -> np.ndarray:
+    half = 1 << (bits - 1)
+    return RANDOM.integers(-half, half, shape, dtype=np.int8)
+
+
+def dense(outputs: int, inputs: int, bits: int, group_size: int | None) -> PackedDense:
+    scale = RANDOM.random(outputs if group_size is None else (outputs, inputs // group_size), dtype=np.float32)
+    return PackedDense(random_weight((outputs, inputs), bits), scale, bits, group_size)
+
+
+def our_floats(x: np.ndarray, outputs: int, bits: int, group_size: int | None, layers: int, threads: int) -> Run:
+    chain = [dense(outputs, x.shape[1], bits, group_size) for _ in range(layers)]
+    out = np.empty((x.shape[0], outputs), dtype=np.float32)
+    return lambda: [layer.multiply(x, threads=threads, out=out) for layer in chain]
+
+
+def our_integers(x: np.ndarray, outputs: int, bits: int, threads: int) -> Run:
+    layer = dense(outputs, x.shape[1], bits, None)
+    count = np.arange(outputs, dtype=np.int32)
+    scales = Requantize(multiplier=(1 << 30) + count, right_shift=np.full(outputs, 12, dtype=np.int8))
+    out = np.empty((x.shape[0], outputs), dtype=np.int8)
+    return lambda: layer.multiply_integers(x, -3, count, scales, 5, threads=threads, out=out)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    print(f"\n### {title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for row in rows:
+        print(f"| {' | '.join(f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in row)} |", flush=True)
+
+
+def gemm(shapes: Sequence[tuple[int, int]], rounds: int, seconds: float, threads: int) -> None:
+    for rows, size in shapes:
+        x = RANDOM.standard_normal((rows, size), dtype=np.float32)
+        bytes_in = RANDOM.integers(-128, 128, (rows, size), dtype=np.int8)
+        contenders = {"NBits4": their_floats(x, size, 4, 1, threads), "QLinear": their_integers(bytes_in.view(np.uint8), size, threads)}
+        for bits in WIDTHS:
+            contenders[f"group {bits}"] = our_floats(x, size, bits, 128, 1, threads)
+            contenders[f"channel {bits}"] = our_floats(x, size, bits, None, 1, threads)
+            contenders[f"integers {bits}"] = our_integers(bytes_in, size, bits, threads)
+        times = measure(contenders, rounds, seconds)
+        lines = []
+        for bits in WIDTHS:
+            group, channel, integers = f"group {bits}", f"channel {bits}", f"integers {bits}"
+            speed = 2e-9 * rows * size * size / times.median(group)
+            ratios = [
+                *(times.speedup(name, "NBits4") for name in (group, channel)),
+                times.speedup(integers, "QLinear"),
+                times.speedup("group 4", group),
+            ]
+            lines.append([bits, 1e6 * times.median(group), speed, *ratios])
+        columns = ["bits", "µs, groups of 128", "Gop/s", "x NBits4", "x NBits4, scale a channel", "integers x QLinearMatMul", "time over 4 bits"]
+        table(f"GEMM, {rows} x {size} x {size}, {threads} thread{'s' if threads > 1 else ''}", columns, lines)
+        print(f"\nMatMulNBits 4 bits {1e6 * times.median('NBits4'):.0f} µs, QLinearMatMul {1e6 * times.median('QLinear'):.0f} µs.")
+
+
+def gemv(rounds: int, seconds: float, threads: int) -> None:
+    x = RANDOM.standard_normal((1, GEMV_SIZE), dtype=np.float32)
+    for place, layers in (("hot", 1), (f"a chain of {GEMV_CHAIN}", GEMV_CHAIN)):
+        contenders = {f"NBits{bits}": their_floats(x, GEMV_SIZE, bits, layers, threads) for bits in (2, 4, 8)}
+        contenders |= {f"packed {bits}": our_floats(x, GEMV_SIZE, bits, 128, layers, threads) for bits in WIDTHS}
+        times = measure(contenders, rounds, seconds)
+        lines = []
+        for bits in WIDTHS:
+            name, rival = f"packed {bits}", f"NBits{bits}"
+            each = times.median(name) / layers
+            ratio: object = times.speedup(name, rival) if rival in times.rounds else "-"
+            theirs: object = 1e6 * times.median(rival) / layers if rival in times.rounds else "-"
+            lines.append([bits, 1e6 * each, GEMV_SIZE**2 * bits / 8e9 / each, theirs, ratio, times.speedup("packed 4", name)])
+        columns = ["bits", "µs", "GB/s of weights", "NBits µs", "x NBits, same bits", "time over 4 bits"]
+        table(f"GEMV, {GEMV_SIZE} x {GEMV_SIZE}, groups of 128, {place}, {threads} thread{'s' if threads > 1 else ''}", columns, lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="few, short rounds on the small shapes")
+    parser.add_argument("--only", choices=("gemm", "gemv"))
+    arguments = parser.parse_args()
+    rounds, seconds = (3, 0.02) if arguments.quick else (arguments.rounds, 0.04)
+    print(f"Instruction set {host_isa()}, onnxruntime {onnxruntime.__version__}, {rounds} rounds")
+    if arguments.only != "gemm":
+        gemv(rounds, seconds, arguments.threads)
+    if arguments.only != "gemv":
+        gemm([shape for shape in GEMM_SHAPES if shape[1] == 1024] if arguments.quick else GEMM_SHAPES, rounds, seconds, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
