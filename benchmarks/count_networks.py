@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole networks on every target: instructions of one inference with 8-bit weights everywhere, and with searched configs of 4 bits on average, from
-each of several search spaces.
+"""Instructions of whole networks on every target: 8-bit weights everywhere, and a searched config of 4 bits on average from each search space.
 
 Needs the networks of MPSEARCH_DATA besides the tools of count_instructions.py. Every output equals the integer execution, or the script stops:
 
