@@ -27,7 +27,7 @@ from mpsearch.quant.quantize import Quantizer
 from mpsearch.records import BitWidthConfig, LayerGraph, Precision
 from mpsearch.storage import save_record, write_config_yaml
 from mpsearch.workloads.workload import Workload
-from tests.evaluate.dynamic_reference import real_weight
+from tests.evaluate.dynamic_reference import conv_integers, real_weight
 
 pytestmark = pytest.mark.skipif(native_library() is None, reason="NO NATIVE LIBRARY: build the package with a C compiler")
 
@@ -186,20 +186,50 @@ def test_with_calibration_the_integers_are_those_of_the_exported_network(source:
         ours = mpsearch.apply(model, save_run(tmp_path, graph, BATCHES, config))
     else:
         ours = mpsearch.apply(model, config, calibration=BATCHES)
-    for name, norm in (("stem", model.norm), ("depthwise", model.norm2), ("head", None)):
-        layer, packed = graph.layer(name), ours.get_submodule(name)
-        rounded = quantizer.rounded(layer, config[name].weight_bits)
-        got = packed.weights.unpack() if name == "head" else real_weight(packed) / torch.from_numpy(packed.weights.scale).reshape(-1, 1, 1, 1)
-        wanted = rounded.weight if name == "head" else rounded.weight.transpose(0, 3, 1, 2)
-        assert np.array_equal(np.rint(np.asarray(got)), wanted)
-        # Folded by hand: the batch norm that stays in the model multiplies by gain and adds offset.
-        gain, offset = np.ones(len(wanted)), np.zeros(len(wanted))
-        if norm is not None:
-            gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double().numpy()
-            offset = (norm.bias - norm.running_mean * torch.from_numpy(gain)).detach().double().numpy()
+    for name in NAMES:
+        rounded, packed = quantizer.rounded(graph.layer(name), config[name].weight_bits), ours.get_submodule(name)
+        integers = packed.weights.unpack() if isinstance(packed, PackedLinear) else conv_integers(packed)
+        assert np.array_equal(integers, rounded.weight)
+        assert np.allclose(packed.weights.scale, rounded.scale, rtol=1e-6)
+        assert np.allclose(packed.bias, rounded.bias, rtol=1e-6)
+    assert isinstance(ours.norm, nn.Identity)
+    assert isinstance(ours.norm2, nn.Identity)
+
+
+class NormElsewhere(SmallNet):
+    """The first batch norm is called as a function, the second is scaled, so that no module does what was folded."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm = self.norm
+        x = torch.relu(nn.functional.batch_norm(self.stem(x), norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps))
+        return self.head(torch.relu(0.5 * self.norm2(self.depthwise(x))).mean((2, 3)))
+
+
+def test_a_batch_norm_that_must_stay_is_divided_out_of_the_layer_before_it() -> None:
+    model = NormElsewhere()
+    config = small_config(model, stem="w3a8", depthwise="w4a8", head="w8a8")
+    graph = capture(model, BATCHES[0])
+    quantizer = Quantizer(graph, calibrate(graph, lambda: RealNetwork(graph).activations(BATCHES)))
+    ours = mpsearch.apply(model, config, calibration=BATCHES)
+    assert isinstance(ours.norm2, nn.BatchNorm2d)
+    for name, norm, factor in (("stem", model.norm, 1.0), ("depthwise", model.norm2, 0.5)):
+        rounded, packed = quantizer.rounded(graph.layer(name), config[name].weight_bits), ours.get_submodule(name)
+        assert np.array_equal(conv_integers(packed), rounded.weight)
+        # By hand: what the model still does behind the layer is a multiplication by gain and an offset.
+        gain = factor * (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().double().numpy()
+        offset = factor * norm.bias.detach().double().numpy() - gain * norm.running_mean.double().numpy()
         alive = gain != 0
         assert np.allclose(packed.weights.scale * gain, np.where(alive, rounded.scale, 0), rtol=1e-5)
         assert np.allclose((packed.bias * gain + offset)[alive], rounded.bias[alive], atol=1e-5)
+
+
+def test_a_folded_and_an_unfolded_batch_norm_give_one_network() -> None:
+    """The same weights behind both: what a module computes must not depend on where its batch norm is computed."""
+    folded = mpsearch.apply(SmallNet(), dict.fromkeys(NAMES, "w8a8"), calibration=BATCHES)
+    plain = mpsearch.apply(SmallNet(), dict.fromkeys(NAMES, "w8a8"))
+    wanted = SmallNet().eval()(BATCHES[0]).detach()
+    for ours in (folded, plain):
+        assert float((ours(BATCHES[0]) - wanted).norm() / wanted.norm()) < 0.02
 
 
 def test_layers_with_a_group_size_are_rounded_to_nearest_beside_calibrated_ones() -> None:
