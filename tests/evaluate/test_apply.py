@@ -24,7 +24,7 @@ from mpsearch.quant import host_kernels
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.native import native_library
 from mpsearch.quant.quantize import Quantizer
-from mpsearch.records import BitWidthConfig, LayerGraph, Precision
+from mpsearch.records import BitWidthConfig, CalibrationStats, LayerGraph, Precision
 from mpsearch.storage import save_record, write_config_yaml
 from mpsearch.workloads.workload import Workload
 from tests.evaluate.dynamic_reference import conv_integers, real_weight
@@ -64,10 +64,14 @@ def small_config(model: nn.Module, **precisions: str) -> BitWidthConfig:
     )
 
 
-def save_run(folder: Path, workload_graph: LayerGraph, batches: tuple[torch.Tensor, ...], config: BitWidthConfig) -> Path:
+def statistics(graph: LayerGraph) -> CalibrationStats:
+    return calibrate(graph, lambda: RealNetwork(graph).activations(BATCHES))
+
+
+def save_run(folder: Path, graph: LayerGraph, stats: CalibrationStats, config: BitWidthConfig) -> Path:
     """Write what apply reads of a run's folder."""
-    save_record(workload_graph, folder / "graph.json")
-    save_record(calibrate(workload_graph, lambda: RealNetwork(workload_graph).activations(batches)), folder / "stats.json")
+    save_record(graph, folder / "graph.json")
+    save_record(stats, folder / "stats.json")
     write_config_yaml(config, folder / "config.yaml")
     return folder
 
@@ -181,9 +185,9 @@ def test_with_calibration_the_integers_are_those_of_the_exported_network(source:
     model = SmallNet()
     config = small_config(model, stem="w3a8", depthwise="w4a8", head="w2a8")
     graph = capture(model, BATCHES[0])
-    quantizer = Quantizer(graph, calibrate(graph, lambda: RealNetwork(graph).activations(BATCHES)))
+    quantizer = Quantizer(graph, statistics(graph))
     if source == "run":
-        ours = mpsearch.apply(model, save_run(tmp_path, graph, BATCHES, config))
+        ours = mpsearch.apply(model, save_run(tmp_path, graph, statistics(graph), config))
     else:
         ours = mpsearch.apply(model, config, calibration=BATCHES)
     for name in NAMES:
@@ -209,7 +213,7 @@ def test_a_batch_norm_that_must_stay_is_divided_out_of_the_layer_before_it() -> 
     model = NormElsewhere()
     config = small_config(model, stem="w3a8", depthwise="w4a8", head="w8a8")
     graph = capture(model, BATCHES[0])
-    quantizer = Quantizer(graph, calibrate(graph, lambda: RealNetwork(graph).activations(BATCHES)))
+    quantizer = Quantizer(graph, statistics(graph))
     ours = mpsearch.apply(model, config, calibration=BATCHES)
     assert isinstance(ours.norm2, nn.BatchNorm2d)
     for name, norm, factor in (("stem", model.norm, 1.0), ("depthwise", model.norm2, 0.5)):
@@ -317,7 +321,8 @@ def test_a_config_that_belongs_to_another_model_is_refused(tmp_path: Path) -> No
     config, other = small_config(SmallNet(), stem="w4a8", depthwise="w4a8", head="w4a8"), broken(0.5)
     with pytest.raises(RecordError, match="The config was made for model"):
         mpsearch.apply(other, config, calibration=BATCHES)
-    run = save_run(tmp_path, capture(SmallNet(), BATCHES[0]), BATCHES, config)
+    graph = capture(SmallNet(), BATCHES[0])
+    run = save_run(tmp_path, graph, statistics(graph), config)
     with pytest.raises(RecordError, match=r"Layer 'head': .* has another weight: they differ by 0\.\d+.* belongs to another model"):
         mpsearch.apply(other, run)
     wider = SmallNet()
@@ -373,25 +378,28 @@ def every_layer(model: nn.Module, precision: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cifar10_resnet20", "kws_dscnn_s", "imagenet_mobilenetv1_025_128"])
-def test_a_real_network_at_8_bits_errs_as_the_float_network_does(data_folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["cifar10_resnet20", "kws_dscnn_s"])
+def test_a_real_network_rounded_to_8_bits_without_data_errs_as_the_float_network_does(data_folder: Path, name: str) -> None:
     workload = mpsearch.load_workload(name)
     ours = mpsearch.apply(workload.model, every_layer(workload.model, "w8a8"), threads=2)
-    samples = sum(len(targets) for _, targets in workload.evaluation)
-    # 8 bits change few decisions, to the better or the worse: a point, or three samples of a small set.
-    assert abs(error_of(ours, workload) - error_of(workload.model, workload)) <= max(1.0, 300 / samples)
+    # 8 bits change few decisions, to the better or the worse: one in a hundred at most.
+    assert abs(error_of(ours, workload) - error_of(workload.model, workload)) <= 1.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["kws_dscnn_s", "imagenet_mobilenetv1_025_128", "cifar10_resnet20"])
-def test_a_real_network_at_4_bits_errs_as_the_exported_network_does(data_folder: Path, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cifar10_resnet20", "kws_dscnn_s", "imagenet_mobilenetv1_025_128"])
+def test_a_real_network_from_a_runs_folder_errs_as_the_exported_network_does(data_folder: Path, name: str, tmp_path: Path) -> None:
     workload = mpsearch.load_workload(name)
     graph = capture(workload.model, workload.calibration[0])
-    precisions = tuple((layer.name, Precision(weight_bits=4)) for layer in graph.weighted_layers)
-    config = BitWidthConfig(model_digest=graph.model_digest, precisions=precisions)
-    run = save_run(tmp_path, graph, tuple(workload.calibration), config)  # type: ignore[arg-type]
     stats = calibrate(graph, lambda: RealNetwork(graph).activations(workload.calibration))
-    network = IntegerNetwork(Quantizer(graph, stats).quantize(config))
-    exported = measure_error(network, workload.evaluation, workload.metric, "integer").error
-    # The same integer weights; scales of activations are the samples' own here, and fixed there.
-    assert error_of(mpsearch.apply(workload.model, run, threads=2), workload) <= exported + 2.0
+    quantizer = Quantizer(graph, stats)
+    floating = error_of(workload.model, workload)
+    for bits, margin in ((8, 2.0), (4, 100.0)):
+        precisions = tuple((layer.name, Precision(weight_bits=bits)) for layer in graph.weighted_layers)
+        config = BitWidthConfig(model_digest=graph.model_digest, precisions=precisions)
+        run = save_run(tmp_path, graph, stats, config)
+        error = error_of(mpsearch.apply(workload.model, run, threads=2), workload)
+        exported = measure_error(IntegerNetwork(quantizer.quantize(config)), workload.evaluation, workload.metric, "integer").error
+        # The same integer weights; scales of activations are each sample's own here, and fixed there.
+        assert error <= exported + 2.0
+        assert error <= floating + margin
