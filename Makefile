@@ -32,9 +32,9 @@ check: $(VENV)/.dev ## formatting, lint, types, layers, spelling
 	$(BIN)/codespell
 
 kernels: $(VENV)/.dev ## the C library against its references, on this machine
-	$(BIN)/python -m pytest tests/kernels tests/export tests/quant $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/kernels tests/export tests/quant tests/interop $(PYTEST_ARGS)
 
-target: $(VENV)/.dev ## the same vectors on emulated cores, and instruction ceilings (needs the Arm toolchain and QEMU)
+target: $(VENV)/.dev ## whole models and kernels on every emulated core, and instruction ceilings (needs the cross compilers and QEMU)
 	$(BIN)/python -m pytest -m target $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev ## the numbers of benchmarks/

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts what the kernels execute for one layer on an emulated Cortex-M; used by the scripts beside it."""
+"""Counts what the kernels execute for one layer on an emulated core; used by the scripts beside it. A wrong output gives an error, not a count."""
 
 from __future__ import annotations
 
 import math
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mpsearch.errors import ExportError
+from mpsearch.export.cores import CORES, check_tools
+from mpsearch.export.counting import Count, build_plugin, read_counts
 from mpsearch.export.kernel_library import KERNELS
-from mpsearch.export.qemu import CORES, Count, build_plugin, build_program, check_tools, execute, read_counts
+from mpsearch.export.qemu import build_program, compile_source, execute
+from mpsearch.quant.bitpack import pack
 
 HERE = Path(__file__).resolve().parent
+DIFFERS = 90
+"""Exit status of qemu/measure_layer.c when a kernel and its reference disagree."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,14 @@ class Shape:
         return self.output_values * per_output
 
     @property
+    def weight_shape(self) -> tuple[int, int]:
+        """(rows, values) of the weights as they are packed; (0, 0) for an addition."""
+        taps = self.kernel**2
+        return {"CONV": (self.outputs, taps * self.inputs), "DEPTHWISE": (taps, self.outputs), "DENSE": (self.outputs, self.inputs), "ADD": (0, 0)}[
+            self.kind
+        ]
+
+    @property
     def gathered_values(self) -> int:
         """How many values the kernel copies out of its input."""
         return self.macs // self.outputs if self.kind == "CONV" and self.kernel > 1 else 0
@@ -55,39 +69,65 @@ class Shape:
 
 @dataclass
 class Bench:
-    """Builds the kernels once for each core and level of optimisation."""
+    """Builds the kernels once for each core, level of optimisation and compiler."""
 
     folder: Path
-    _kernels: dict[tuple[str, str], list[Path]] = field(default_factory=dict)
+    _kernels: dict[tuple[str, str, str], list[Path]] = field(default_factory=dict)
     _plugin: Path | None = None
 
-    def count(self, core: str, shape: Shape, bits: int, level: str = "-O2") -> Count:
-        """Return what one run of a layer executes."""
-        if self._plugin is None:
-            check_tools()
-            self._plugin = build_plugin(self.folder)
-        groups = shape.inputs if shape.kind == "DEPTHWISE" else 1
-        sizes = {"HEIGHT": shape.height, "WIDTH": shape.width, "IN": shape.inputs, "OUT": shape.outputs, "KERNEL": shape.kernel, "GROUPS": groups}
-        flags = [level, f"-I{KERNELS / 'include'}", f"-DLAYER_{shape.kind}", f"-DBITS={bits}", *(f"-D{name}={size}" for name, size in sizes.items())]
-        sources = [HERE / "qemu" / "measure_layer.c", *self._objects(core, level)]
-        program = build_program(self.folder, CORES[core], sources, flags)
+    def count(self, core: str, shape: Shape, bits: int, level: str = "-O2", compiler: str = "gcc") -> Count:
+        """Return what one run of a layer executes.
+
+        Raises:
+            ExportError: A tool is missing, or the kernel's output is not the reference's.
+        """
+        objects = self._objects(core, level, compiler)
+        self._plugin = self._plugin or build_plugin(self.folder)
+        flags = [level, *_include_flags(), *self._describe(shape, bits)]
+        program = build_program(self.folder, CORES[core], [HERE / "qemu" / "measure_layer.c", *objects], flags, compiler)
         status, text, log = execute(self.folder, CORES[core], program, self._plugin)
+        if status == DIFFERS:
+            raise ExportError(f"{shape} at {bits} bits on {core} ({compiler} {level}): the output is not that of the reference.")
         if status != 0:
             raise ExportError(f"{shape} at {bits} bits stopped with {status} on {core}: {text}")
         return read_counts(log)[0]
 
-    def _objects(self, core: str, level: str) -> list[Path]:
-        if (core, level) not in self._kernels:
-            objects = []
-            for source in sorted((KERNELS / "src").glob("*.c")):
-                if source.stem == "mps_requantize_array":
-                    continue
-                target = self.folder / f"{source.stem}{core}{level}.o"
-                flags = ["-std=c11", level, *CORES[core].flags, "-ffunction-sections", f"-I{KERNELS / 'include'}"]
-                subprocess.run(["arm-none-eabi-gcc", *flags, "-c", "-o", str(target), str(source)], check=True)
-                objects.append(target)
-            self._kernels[core, level] = objects
-        return self._kernels[core, level]
+    def _describe(self, shape: Shape, bits: int) -> list[str]:
+        """Write random weights into the folder; returns the macros of measure_layer.c."""
+        half = 1 << (bits - 1)
+        plain = np.random.default_rng(bits).integers(-half, half, shape.weight_shape, dtype=np.int8)
+        (self.folder / "plain.bin").write_bytes(plain.tobytes())
+        (self.folder / "packed.bin").write_bytes(pack(plain, bits).tobytes())
+        # Outputs spread over the int8 range: neither all zero nor all clamped. Inputs have a deviation of 74, weights of half / sqrt(3).
+        deviation = 74 * half / math.sqrt(3) * math.sqrt(max(1, shape.macs // shape.output_values))
+        macros = {
+            "HEIGHT": shape.height,
+            "WIDTH": shape.width,
+            "IN": shape.inputs,
+            "OUT": shape.outputs,
+            "KERNEL": shape.kernel,
+            "GROUPS": shape.inputs if shape.kind == "DEPTHWISE" else 1,
+            "BITS": bits,
+            "SHIFT": max(1, round(math.log2(deviation / 4 / 40))),
+        }
+        return [f"-Wa,-I,{self.folder}", f"-DLAYER_{shape.kind}", *(f"-D{name}={value}" for name, value in macros.items())]
+
+    def _objects(self, core: str, level: str, compiler: str) -> list[Path]:
+        """Return the compiled kernels, and the references with them."""
+        if (core, level, compiler) not in self._kernels:
+            check_tools(CORES[core], compiler)
+            build = self.folder / f"{core}{level}-{compiler}"
+            build.mkdir()
+            sources = [*sorted((KERNELS / "src").glob("*.c")), *sorted((KERNELS / "ref").glob("*.c"))]
+            sources = [source for source in sources if "requantize_array" not in source.stem]  # for the host: it takes float
+            self._kernels[core, level, compiler] = [
+                compile_source(build, CORES[core], source, [level, *_include_flags()], compiler) for source in sources
+            ]
+        return self._kernels[core, level, compiler]
+
+
+def _include_flags() -> list[str]:
+    return [f"-I{KERNELS / 'include'}", f"-I{KERNELS / 'ref'}"]
 
 
 def relative_error(predicted: float, counted: float) -> float:

@@ -20,7 +20,7 @@ from mpsearch.errors import MpsearchError
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.evaluate.real import RealNetwork
 from mpsearch.export.bundle import write_bundle
-from mpsearch.export.qemu import CORES, run_on_target
+from mpsearch.export.qemu import run_on_target
 from mpsearch.graph.capture import capture
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.quantize import Quantizer, QuantizerSettings
@@ -55,7 +55,7 @@ def compare(name: str, folder: Path) -> None:
         output = network.integer_output(integers)[0].to(torch.int8).numpy()
         bundle = folder / f"{name}-{title.replace(', ', '_')}"
         write_bundle(quantized, [([integers[tensor][0].to(torch.int8).numpy() for tensor in graph.inputs], output)], bundle)
-        for core in CORES:
+        for core in DUAL_ISSUE:
             hardware = load_hardware_model(core)
             costs = layer_costs(graph, config, hardware)
             predicted = sum(cost.cycles or 0.0 for cost in costs)

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from mpsearch import __version__
 from mpsearch.errors import BudgetError, ExportError, MpsearchError, RecordError
+from mpsearch.export.cores import COMPILERS, CORES
 from mpsearch.runs.request import RunRequest
 from mpsearch.workloads import DEFAULT_WORKLOAD, WORKLOADS
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from mpsearch.export.counting import Count, TargetRun
     from mpsearch.pipeline import Pipeline, Progress
     from mpsearch.records import BitWidthConfig
 
@@ -31,7 +33,7 @@ EXIT_INTERRUPTED = 130
 PLAIN_WIDTH = 120
 """Columns of the tables when stdout is no terminal."""
 
-REQUEST_OPTIONS = ("workload", "budget", "target", "space", "proxy", "solver", "trials", "front_points", "seed")
+REQUEST_OPTIONS = ("workload", "budget", "target", "space", "proxy", "solver", "trials", "front_points", "seed", "rounding")
 
 STAGES = {
     "capture": ("graph", "graph", "trace the model into folded, fused layers"),
@@ -155,7 +157,7 @@ def run_apply(options: argparse.Namespace) -> int:
     with _ProgressBars(options) as progress:
         pipeline = _pipeline(options, progress)
         config = _config(options)
-        path = save_record(pipeline.quantizer.quantize(config), options.out / "quantized.json")
+        path = save_record(pipeline.quantized(config), options.out / "quantized.json")
         evaluation = pipeline.evaluate(config)
     return _show(options, {"record": str(path), "metric": evaluation.metric, "error": evaluation.error})
 
@@ -168,16 +170,26 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def run_bundle(options: argparse.Namespace) -> int:
-    """Build a bundle and run its self-test, on the host or on an emulated core with its instructions counted; or a file of inputs."""
+    """Build a bundle and run its self-test, on the host or on an emulated core, with its instructions counted; or a file of inputs, on the host."""
     if options.on != "host":
         return _run_on_target(options)
+    if options.inputs is not None:
+        return _run_inputs(options)
+    if options.sanitize:
+        from mpsearch.export.host import run_selftest
+
+        report = run_selftest(options.bundle, sanitize=True, compiler=options.compiler).strip()
+        return _show(options, {"bundle": str(options.bundle), "target": "host", "selftest": report})
+    from mpsearch.export.host_count import run_on_host
+
+    return _show_run(options, run_on_host(options.bundle, options.compiler))
+
+
+def _run_inputs(options: argparse.Namespace) -> int:
     import numpy as np
 
     from mpsearch.export.host import run_bundle as execute
-    from mpsearch.export.host import run_selftest
 
-    if options.inputs is None:
-        return _show(options, {"bundle": str(options.bundle), "selftest": run_selftest(options.bundle, sanitize=options.sanitize).strip()})
     try:
         with options.inputs.open("rb") as file:
             inputs = np.load(file, allow_pickle=False)
@@ -185,7 +197,7 @@ def run_bundle(options: argparse.Namespace) -> int:
             raise ValueError("it is an archive of several arrays")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RecordError(f"Inputs '{options.inputs}' cannot be read: {error}.", "wanted an .npy file of int8, (samples, *input shape).") from error
-    outputs = execute(options.bundle, inputs, sanitize=options.sanitize)
+    outputs = execute(options.bundle, inputs, sanitize=options.sanitize, compiler=options.compiler)
     if options.outputs is not None:
         np.save(options.outputs, outputs)
     return _show(
@@ -196,30 +208,44 @@ def run_bundle(options: argparse.Namespace) -> int:
 def _run_on_target(options: argparse.Namespace) -> int:
     from mpsearch.export.qemu import run_on_target
 
-    if options.inputs is not None or options.sanitize:
-        raise ExportError(f"--inputs and --sanitize are for the host, not for {options.on}.", "leave them out, or leave out --on.")
-    run = run_on_target(options.bundle, options.on)
+    if options.inputs is not None or options.outputs is not None or options.sanitize:
+        raise ExportError(f"--inputs, --outputs and --sanitize are for the host, not for {options.on}.", "leave them out, or leave out --on.")
+    return _show_run(options, run_on_target(options.bundle, options.on, options.compiler or "gcc"))
+
+
+def _show_run(options: argparse.Namespace, run: TargetRun) -> int:
     content: dict[str, object] = {
         "bundle": str(options.bundle),
         "target": run.target,
         "selftest": f"{run.vectors} vectors, {run.mismatches} mismatches",
-        "instructions": run.count.instructions,
-        "cycles_estimate": run.count.cycles,
+        **_counted(run.count),
         "macs": run.macs,
     }
+    if run.seconds is not None:
+        content["seconds_per_inference"] = run.seconds
     if options.json:
-        content["layers"] = {
-            layer.layer: {"instructions": layer.count.instructions, "cycles_estimate": layer.count.cycles, "macs": layer.macs} for layer in run.layers
-        }
-    _show(options, content)
-    if not options.json:
-        from rich.console import Console
+        content["notes"] = list(run.notes)
+        content["layers"] = {layer.layer: {**_counted(layer.count), "macs": layer.macs} for layer in run.layers}
+        _show(options, content)
+    else:
+        _show(options, {name: "not counted" if value is None else value for name, value in content.items()})
+        if run.count is not None:
+            from rich.console import Console
 
-        from mpsearch.report.tables import count_table
+            from mpsearch.report.tables import count_table
 
-        rows = [(layer.layer, layer.op, layer.precision, layer.macs, layer.count.instructions) for layer in run.layers]
-        Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(count_table(run.target, rows))
+            rows = [(layer.layer, layer.op, layer.precision, layer.macs, layer.count.instructions) for layer in run.layers if layer.count is not None]
+            Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(count_table(run.target, rows))
+        sys.stdout.writelines(f"note: {note}\n" for note in run.notes)
     return 0 if run.mismatches == 0 else EXIT_FAILED
+
+
+def _counted(count: Count | None) -> dict[str, object]:
+    """Return what is known; cycles only where the estimate means something."""
+    if count is None:
+        return {"instructions": None}
+    known: dict[str, object] = {"instructions": count.instructions}
+    return known if count.cycles is None else known | {"cycles_estimate": count.cycles}
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -378,6 +404,9 @@ def _add_run_options(parser: argparse.ArgumentParser, *, out_required: bool) -> 
     parser.add_argument("--trials", type=_positive, help=f"solver answers to evaluate for real (default: {defaults.trials})")
     parser.add_argument("--front-points", type=_natural, help=f"points of the front to evaluate (default: {defaults.front_points})")
     parser.add_argument("--seed", type=_natural, help=f"seed of everything that draws (default: {defaults.seed})")
+    parser.add_argument(
+        "--rounding", help=f"how the integer model rounds: single, or tflite_double as TensorFlow Lite (default: {defaults.rounding})"
+    )
     parser.add_argument("--out", type=Path, required=out_required, help="the run's folder (default: runs/<workload>-<time>)")
     parser.add_argument("--json", action="store_true", help="machine-readable output on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -386,7 +415,8 @@ def _add_run_options(parser: argparse.ArgumentParser, *, out_required: bool) -> 
 def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="build a bundle and run its self-test, on the host or an emulated core")
     run.add_argument("bundle", type=Path, help="the bundle's folder")
-    run.add_argument("--on", default="host", help="host, or a core that QEMU emulates: cortex-m4, cortex-m7 (default: host)")
+    run.add_argument("--on", default="host", help=f"host, or a core that QEMU emulates: {', '.join(CORES)} (default: host)")
+    run.add_argument("--compiler", choices=COMPILERS, help="default: gcc for an emulated core, $CC or cc for the host")
     run.add_argument("--inputs", type=Path, help=".npy file of int8 inputs, (samples, *input shape)")
     run.add_argument("--outputs", type=Path, help="where to save the int8 outputs (.npy)")
     run.add_argument("--sanitize", action="store_true", help="build with address and undefined-behaviour sanitizers")

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -35,6 +37,8 @@ from mpsearch.records import (
     LayerGraph,
     Limit,
     Precision,
+    QuantizedGraph,
+    Rounding,
     SearchProblem,
     SearchResult,
     SensitivityTable,
@@ -80,7 +84,11 @@ class Pipeline:
         self.budget: Budget = parse_budget(request.budget)
         self.hardware: HardwareModel = load_hardware_model(request.target)
         self.space = load_search_space(request.space)
-        for kind, name, known in (("proxy", request.proxy, PROXIES), ("solver", request.solver, SOLVERS)):
+        for kind, name, known in (
+            ("proxy", request.proxy, PROXIES),
+            ("solver", request.solver, SOLVERS),
+            ("rounding", request.rounding, get_args(Rounding)),
+        ):
             if name not in known:
                 raise CatalogError(f"Unknown {kind} '{name}'.", nearest_names(name, known))
         self.workload, self.request, self.folder, self.progress = workload, request, folder, progress
@@ -169,9 +177,13 @@ class Pipeline:
             model_digest=self.graph.model_digest, precisions=tuple((layer.name, chosen[layer.name]) for layer in self.graph.weighted_layers)
         )
 
+    def quantized(self, config: BitWidthConfig) -> QuantizedGraph:
+        """Return every integer of the network, in the requested rounding."""
+        return replace(self.quantizer.quantize(config), rounding=cast(Rounding, self.request.rounding))
+
     def evaluate(self, config: BitWidthConfig) -> Evaluation:
         """Return the true error of the integer network."""
-        network = IntegerNetwork(self.quantizer.quantize(config))
+        network = IntegerNetwork(self.quantized(config))
         return measure_error(network, self.workload.evaluation, self.workload.metric, "integer")
 
     def achieved(self, choice: tuple[int, ...]) -> dict[str, float]:
@@ -240,7 +252,7 @@ class Pipeline:
         Raises:
             ExportError: The bundle cannot be written.
         """
-        quantized = self.quantizer.quantize(config)
+        quantized = self.quantized(config)
         network = IntegerNetwork(quantized)
         inputs, _ = self.workload.evaluation[0]
         sample = tuple(value[:TEST_VECTORS] for value in inputs) if isinstance(inputs, tuple) else inputs[:TEST_VECTORS]

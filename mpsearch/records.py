@@ -13,12 +13,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from mpsearch.errors import GraphError, QuantizationError, RecordError
+from mpsearch.errors import GraphError, QuantizationError, RecordError, nearest_names
 
 SCHEMA = 1
 """Version of the saved form of every record; it grows when a field changes its meaning."""
@@ -582,6 +582,10 @@ class LayerConstants:
         _frozen_array(self, "table", np.int8)
 
 
+Rounding = Literal["single", "tflite_double"]
+"""How accumulators become outputs; quant/requantize.py defines both."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QuantizedGraph:
     """A LayerGraph with every integer decided: what the integer execution runs and the exporter writes.
@@ -591,12 +595,19 @@ class QuantizedGraph:
         config: Precision of every layer with weights.
         quantizations: One per tensor, in the order of graph.tensors.
         constants: One per layer, in the order of graph.layers.
+        rounding: How every accumulator is rounded, in the integer execution and in the C alike.
     """
 
     graph: LayerGraph
     config: BitWidthConfig
     quantizations: tuple[Quantization, ...]
     constants: tuple[LayerConstants, ...]
+    rounding: Rounding = "single"
+
+    def __post_init__(self) -> None:
+        """Check the rounding."""
+        if self.rounding not in get_args(Rounding):
+            raise QuantizationError(f"QuantizedGraph: the rounding is {self.rounding!r}.", nearest_names(self.rounding, get_args(Rounding)))
 
     def quantization(self, tensor: str) -> Quantization:
         """Return the scale and zero point of a tensor."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_every_stage_reruns_alone_and_ends_in_a_bundle_that_runs(tmp_path: Path,
     assert "0 mismatches" in json.loads(capsys.readouterr().out)["selftest"]
 
 
+def test_a_bundle_is_exported_in_the_rounding_that_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path), "--quiet", "--json"]
+    assert main(["search", TINY, "--budget", "bits=4", *out]) == 0
+    for command in ("evaluate", "apply", "export"):
+        assert main([command, "--rounding", "tflite_double", *out]) == 0
+    capsys.readouterr()
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["rounding"] == "tflite_double"
+    assert json.loads((tmp_path / "quantized.json").read_text())["data"]["rounding"] == "tflite_double"
+    assert main(["run", str(tmp_path / "bundle"), "--json"]) == 0
+    assert "8 vectors, 0 mismatches" in json.loads(capsys.readouterr().out)["selftest"]
+
+
 BAD = [
     (["optimize", TINY], 2, "No budget was given"),
     (["optimize", TINY, "--budget", "12XB"], 2, "unknown unit 'XB'"),
@@ -48,6 +61,7 @@ BAD = [
     (["optimize", TINY, "--budget", "2MB", "--space", "w248"], 2, "did you mean w248-a8"),
     (["optimize", TINY, "--budget", "2MB", "--proxy", "fishers"], 2, "did you mean fisher"),
     (["optimize", TINY, "--budget", "2MB", "--solver", "ilps"], 2, "did you mean ilp"),
+    (["optimize", TINY, "--budget", "2MB", "--rounding", "double"], 2, "did you mean tflite_double"),
     (["optimize", "digit", "--budget", "2MB"], 2, "did you mean digits"),
     (["optimize", f"{FILE}:tinny", "--budget", "2MB"], 2, "has no function 'tinny'"),
     (["optimize", f"{FILE}:nan_weights", "--budget", "2MB"], 2, "NaN"),
@@ -140,7 +154,71 @@ def test_a_bundle_runs_on_an_emulated_core_and_is_counted(tmp_path: Path, capsys
     assert main(["run", str(out / "bundle"), "--on", "cortex-m4", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)
     assert counted["selftest"] == "8 vectors, 0 mismatches"
-    assert counted["macs"] == result["bundle"]["macs"]
+    assert counted["macs"] == result["bundle"]["macs"] == sum(layer["macs"] for layer in counted["layers"].values())
     assert counted["instructions"] > counted["macs"]
+    assert counted["cycles_estimate"] > counted["instructions"]
     assert {"stem", "inner", "wide", "head"} <= counted["layers"].keys()
+    assert all(layer.keys() == {"instructions", "cycles_estimate", "macs"} for layer in counted["layers"].values())
+    assert main(["run", str(out / "bundle"), "--on", "cortex-m0", "--json"]) == 0
+    smaller = json.loads(capsys.readouterr().out)
+    assert smaller["instructions"] > counted["instructions"]
+    assert "cycles_estimate" not in smaller
     assert main(["run", str(out / "bundle"), "--on", "cortex-m44"]) == 2
+    assert "did you mean cortex-m4" in capsys.readouterr().err
+    assert main(["run", str(out / "bundle"), "--on", "cortex-m4", "--sanitize"]) == 2
+    assert "are for the host" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    assert main(["optimize", TINY, "--budget", "2MB", "--out", str(out), "--quiet", "--json"]) == 0
+    return out / "bundle"
+
+
+HOST_EMULATOR = f"qemu-{platform.machine()}"
+
+
+@pytest.mark.target
+@pytest.mark.skipif(shutil.which(HOST_EMULATOR) is None, reason=f"NO {HOST_EMULATOR.upper()}: nothing was counted on the host")
+@pytest.mark.parametrize("compiler", [[], ["--compiler", "gcc"], ["--compiler", "clang"]], ids=["default", "gcc", "clang"])
+def test_a_bundle_is_counted_and_timed_on_the_host(tiny_bundle: Path, compiler: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if compiler and shutil.which(compiler[1]) is None:
+        pytest.skip(f"NO {compiler[1].upper()}")
+    capsys.readouterr()
+    assert main(["run", str(tiny_bundle), "--json", *compiler]) == 0
+    counted = json.loads(capsys.readouterr().out)
+    assert counted["selftest"] == "8 vectors, 0 mismatches"
+    assert counted["macs"] == sum(layer["macs"] for layer in counted["layers"].values())
+    inside = sum(layer["instructions"] for layer in counted["layers"].values())
+    assert 0.95 * counted["instructions"] < inside < counted["instructions"]
+    assert 0 < counted["seconds_per_inference"] < 1
+    assert counted["notes"] == []
+
+
+def test_without_the_emulator_the_host_says_which_package_counts(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    real = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name: None if name.startswith("qemu") else real(name))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main(["run", str(tiny_bundle), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["instructions"] is None
+    assert printed["layers"]["stem"]["instructions"] is None
+    assert printed["layers"]["stem"]["macs"] > 0
+    assert printed["seconds_per_inference"] > 0
+    assert printed["notes"] == ["instructions were not counted: qemu-x86_64 is not in the PATH; on Debian: apt-get install qemu-user"]
+    assert main(["run", str(tiny_bundle)]) == 0
+    assert "instructions: not counted" in capsys.readouterr().out
+
+
+def test_a_missing_cross_compiler_exits_with_its_packages(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    monkeypatch.setattr("shutil.which", lambda name: None if name.startswith(("riscv", "qemu")) else f"/usr/bin/{name}")
+    assert main(["run", str(tiny_bundle), "--on", "rv32"]) == 2
+    assert "apt-get install gcc-riscv64-unknown-elf qemu-system-misc picolibc-riscv64-unknown-elf" in capsys.readouterr().err

@@ -18,7 +18,22 @@ from mpsearch.evaluate.walk import Inputs, from_memory, to_memory, walk
 from mpsearch.quant.native import native_library, native_requantize
 from mpsearch.quant.quantize import ADD_SHIFT
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize
-from mpsearch.records import Add, AvgPool2d, Conv2d, Layer, LayerConstants, Linear, Mean, Mul, Pad, Quantization, QuantizedGraph, Requantize, Unary
+from mpsearch.records import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Layer,
+    LayerConstants,
+    Linear,
+    Mean,
+    Mul,
+    Pad,
+    Quantization,
+    QuantizedGraph,
+    Requantize,
+    Rounding,
+    Unary,
+)
 
 EXACT_FLOAT32 = 1 << 24
 """Integers up to this magnitude, and sums that stay within it, are exact in float32."""
@@ -40,6 +55,7 @@ class IntegerNetwork:
             for layer in quantized.graph.weighted_layers
         }
         self._shapes = {tensor.name: tensor.shape for tensor in quantized.graph.tensors}
+        self._rounding = quantized.rounding
 
     def output(self, inputs: Inputs) -> torch.Tensor:
         """Return the real output (memory order) of a batch of real inputs."""
@@ -79,7 +95,8 @@ class IntegerNetwork:
                 accumulator = self._accumulate(layer, x).add_(torch.tensor(constants.bias))
             case Add():
                 first, second = (
-                    _scaled_input(value, source, params) for value, source, params in zip(inputs, sources, constants.requantize, strict=False)
+                    _scaled_input(value, source, params, self._rounding)
+                    for value, source, params in zip(inputs, sources, constants.requantize, strict=False)
                 )
                 accumulator = first + second
             case Mul():
@@ -87,8 +104,8 @@ class IntegerNetwork:
             case Mean(axes=axes):
                 accumulator = x.to(torch.int32).sum([axis + 1 for axis in axes], dtype=torch.int32).reshape(len(x), *shape)
             case AvgPool2d() as op:
-                return _average(op, x, constants, zero_point)
-        return _output_integers(accumulator, constants.requantize[-1], zero_point, constants)
+                return _average(op, x, constants, zero_point, self._rounding)
+        return _output_integers(accumulator, constants.requantize[-1], zero_point, constants, self._rounding)
 
     def _accumulate(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
         total: torch.Tensor | None = None
@@ -131,30 +148,30 @@ def _exact_slices(layer: Layer, constants: LayerConstants, source: Quantization)
     return slices
 
 
-def _scaled_input(integers: torch.Tensor, source: Quantization, params: Requantize) -> torch.Tensor:
+def _scaled_input(integers: torch.Tensor, source: Quantization, params: Requantize, rounding: Rounding) -> torch.Tensor:
     """Return an add's input on the scale that both inputs share: 256 possible values, so a table."""
     values = np.arange(source.lowest, source.highest + 1, dtype=np.int64) - source.zero_point
-    table = requantize(values << ADD_SHIFT, params, 0, -ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT - 1).astype(np.int32)
+    table = requantize(values << ADD_SHIFT, params, 0, -ACCUMULATOR_LIMIT, ACCUMULATOR_LIMIT - 1, rounding).astype(np.int32)
     return torch.from_numpy(table)[(integers - source.lowest).to(torch.int32)]
 
 
-def _output_integers(accumulator: torch.Tensor, params: Requantize, zero_point: int, constants: LayerConstants) -> torch.Tensor:
+def _output_integers(accumulator: torch.Tensor, params: Requantize, zero_point: int, constants: LayerConstants, rounding: Rounding) -> torch.Tensor:
     """Requantise an int32 accumulator, channels last; the result is float32 as everywhere here."""
     flat = accumulator.contiguous().numpy()
     if native_library() is not None:
-        return torch.from_numpy(native_requantize(flat, params, zero_point, constants.lowest, constants.highest)).to(torch.float32)
+        return torch.from_numpy(native_requantize(flat, params, zero_point, constants.lowest, constants.highest, rounding)).to(torch.float32)
     result = np.empty(flat.shape, dtype=np.float32)
     for start in range(0, len(flat), _SAMPLES_AT_ONCE):
         part = slice(start, start + _SAMPLES_AT_ONCE)
-        result[part] = requantize(flat[part].astype(np.int64), params, zero_point, constants.lowest, constants.highest)
+        result[part] = requantize(flat[part].astype(np.int64), params, zero_point, constants.lowest, constants.highest, rounding)
     return torch.from_numpy(result)
 
 
-def _average(op: AvgPool2d, x: torch.Tensor, constants: LayerConstants, zero_point: int) -> torch.Tensor:
+def _average(op: AvgPool2d, x: torch.Tensor, constants: LayerConstants, zero_point: int, rounding: Rounding) -> torch.Tensor:
     accumulator = window_sum(op, x.to(torch.float64)).round().to(torch.int32)
     params = constants.requantize[0]
     if params.multiplier.size == 1:
-        return _output_integers(accumulator, params, zero_point, constants)
+        return _output_integers(accumulator, params, zero_point, constants, rounding)
     index = window_counts(op, x.shape[1], x.shape[2]).to(torch.int64).sub(1).expand(1, *accumulator.shape[1:]).reshape(-1).numpy()
     by_position = Requantize(multiplier=params.multiplier[index], right_shift=params.right_shift[index], left_shift=params.left_shift)
-    return _output_integers(accumulator.reshape(len(x), -1), by_position, zero_point, constants).reshape(accumulator.shape)
+    return _output_integers(accumulator.reshape(len(x), -1), by_position, zero_point, constants, rounding).reshape(accumulator.shape)

@@ -31,7 +31,7 @@ def write_bundle(quantized: QuantizedGraph, vectors: Vectors, folder: Path) -> E
     """Write a model as a folder of C.
 
     Args:
-        quantized: The model.
+        quantized: The model; its rounding is compiled in, and named by the manifest.
         vectors: For the self-test: int8 inputs in memory order, one a model input, and the int8 output that they must give.
         folder: Must not exist; it appears complete or not at all.
 
@@ -108,8 +108,8 @@ def _render(program: Program, vectors: list[tuple[tuple[Int8Array, ...], Int8Arr
         "model.c": emit_source(program),
         "selftest.c": with_input_bytes(SELFTEST, len(graph.inputs)),
         "vectors.h": emit_vectors(vectors),
-        "Makefile": emit_makefile(sources),
-        "CMakeLists.txt": emit_cmake(sources),
+        "Makefile": emit_makefile(sources, program.quantized.rounding),
+        "CMakeLists.txt": emit_cmake(sources, program.quantized.rounding),
     }
     return {**kernels, **{name: text.encode() for name, text in texts.items()}, "model.bin": b"".join(block.data() for block in program.blocks)}
 
@@ -119,6 +119,7 @@ def _manifest(program: Program, digests: dict[str, str]) -> str:
     content = Manifest(
         schema=MANIFEST_SCHEMA,
         model_digest=graph.model_digest,
+        rounding=program.quantized.rounding,
         flash_bytes=program.flash_bytes,
         arena_bytes=program.plan.arena_bytes,
         arena_bound_bytes=program.plan.bound_bytes,

@@ -11,9 +11,15 @@ from mpsearch.export.constants import ConstantBlock
 from mpsearch.export.kernel_library import kernel_function
 from mpsearch.export.memory_plan import MemoryPlan
 from mpsearch.quant.packed_size import weight_owner
-from mpsearch.records import Concat, Layer, LayerGraph, QuantizedGraph
+from mpsearch.records import Concat, Layer, LayerGraph, QuantizedGraph, Rounding
 
 _LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
+_ROUNDING_CHECKS: dict[Rounding, tuple[str, ...]] = {
+    "single": (),
+    "tflite_double": (
+        '#ifndef MPS_DOUBLE_ROUNDING\n#error "this model rounds twice: compile all of its files with -DMPS_DOUBLE_ROUNDING"\n#endif\n',
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,7 @@ def emit_source(program: Program) -> str:
     """Return model.c."""
     graph = program.quantized.graph
     names = c_names(graph)
-    parts = [f'{_LICENSE}#include "model.h"\n', _emit_constants(program, names)]
+    parts = [f'{_LICENSE}#include "model.h"\n', *_ROUNDING_CHECKS[program.quantized.rounding], _emit_constants(program, names)]
     parts.append(f"static _Alignas(4) int8_t arena[{max(program.plan.arena_bytes, 1)}];\n")
     calls = []
     for step, block in enumerate(program.blocks):

@@ -9,28 +9,34 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mpsearch.records import Rounding
+
 _LICENSE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+ROUNDING_FLAGS: dict[Rounding, tuple[str, ...]] = {"single": (), "tflite_double": ("-DMPS_DOUBLE_ROUNDING",)}
+"""What every file of a bundle is compiled with, by its rounding."""
 
 Int8Array = npt.NDArray[np.int8]
 
 
-def emit_makefile(sources: Sequence[str]) -> str:
+def emit_makefile(sources: Sequence[str], rounding: Rounding = "single") -> str:
     """Return a Makefile that builds the self-test; CC and CFLAGS may be overridden."""
     return (
         "# SPDX-License-Identifier: Apache-2.0\n"
-        f"CFLAGS ?= -O2\nMPS_FLAGS = {' '.join(WARNINGS)} -I.\nSOURCES = {' '.join(sources)}\n\n"
+        f"CFLAGS ?= -O2\nMPS_FLAGS = {' '.join([*WARNINGS, *ROUNDING_FLAGS[rounding]])} -I.\nSOURCES = {' '.join(sources)}\n\n"
         "selftest: selftest.c $(SOURCES)\n\t$(CC) $(CFLAGS) $(MPS_FLAGS) -o $@ selftest.c $(SOURCES)\n\n"
         "test: selftest\n\t./selftest\n\nclean:\n\trm -f selftest\n\n.PHONY: test clean\n"
     )
 
 
-def emit_cmake(sources: Sequence[str]) -> str:
+def emit_cmake(sources: Sequence[str], rounding: Rounding = "single") -> str:
     """Return a CMakeLists.txt with the model as a static library, and the self-test as a test."""
+    flags = "".join(f"target_compile_options(mps_model PUBLIC {flag})\n" for flag in ROUNDING_FLAGS[rounding])
     return (
         "# SPDX-License-Identifier: Apache-2.0\ncmake_minimum_required(VERSION 3.16)\nproject(mps_model C)\n\nset(CMAKE_C_STANDARD 11)\n"
         f"add_library(mps_model STATIC {' '.join(sources)})\n"
-        "target_include_directories(mps_model PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})\n\n"
+        "target_include_directories(mps_model PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})\n"
+        f"{flags}\n"
         "enable_testing()\nadd_executable(selftest selftest.c)\ntarget_link_libraries(selftest PRIVATE mps_model)\n"
         "add_test(NAME selftest COMMAND selftest)\n"
     )
@@ -110,6 +116,46 @@ int main(int argc, char **argv) {
     if (mps_model_run() != MPS_OK) return 6;
     if (fwrite(mps_model_output(), 1, MPS_MODEL_OUTPUT_BYTES, outputs) != MPS_MODEL_OUTPUT_BYTES) return 4;
   }
+}
+"""
+)
+
+TIMER = (
+    _LICENSE
+    + r"""/* Runs the model on the self-test's vectors, for half a second and at least five times; prints the nanoseconds of each run. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "model.h"
+#include "vectors.h"
+
+enum { LEAST = 5, MOST = 10000 };
+static const long long enough = 500000000;
+static const size_t input_bytes[] = {INPUT_BYTES};
+
+static long long nanoseconds(void) {
+  struct timespec now;
+  timespec_get(&now, TIME_UTC);
+  return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+int main(void) {
+  long long total = 0;
+  for (int run = 0; run < MOST && (run < LEAST || total < enough); run++) {
+    const int8_t *from = vector_inputs[run % VECTORS];
+    for (unsigned index = 0; index < MPS_MODEL_INPUTS; index++) {
+      memcpy(mps_model_input(index), from, input_bytes[index]);
+      from += input_bytes[index];
+    }
+    const long long start = nanoseconds();
+    if (mps_model_run() != MPS_OK) return 2;
+    const long long taken = nanoseconds() - start;
+    printf("%lld\n", taken);
+    total += taken;
+  }
+  (void)vector_outputs; /* vectors.h brings them along */
+  return 0;
 }
 """
 )

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mpsearch.errors import ExportError
-from mpsearch.export.emit_project import RUNNER, WARNINGS, with_input_bytes
+from mpsearch.export.compilers import find_compiler, run_compiler
+from mpsearch.export.emit_project import ROUNDING_FLAGS, RUNNER, WARNINGS, with_input_bytes
 from mpsearch.export.manifest import Manifest, check_files, read_manifest
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
@@ -23,13 +21,14 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 Int8Array = npt.NDArray[np.int8]
 
 
-def run_bundle(folder: Path, inputs: Int8Array | Sequence[Int8Array], sanitize: bool = False) -> Int8Array:
+def run_bundle(folder: Path, inputs: Int8Array | Sequence[Int8Array], sanitize: bool = False, compiler: str | None = None) -> Int8Array:
     """Build a bundle with the host's C compiler and run it.
 
     Args:
         folder: A bundle.
         inputs: (n, *input shape) int8 in memory order; one array for each input of the model.
         sanitize: Build with the address and undefined-behaviour sanitizers.
+        compiler: As `find_compiler` takes it.
 
     Returns:
         (n, *output shape) int8.
@@ -44,10 +43,10 @@ def run_bundle(folder: Path, inputs: Int8Array | Sequence[Int8Array], sanitize: 
     with tempfile.TemporaryDirectory(prefix="mpsearch-run-") as name:
         build = Path(name)
         (build / "runner.c").write_text(with_input_bytes(RUNNER, len(manifest["inputs"])), encoding="utf-8")
-        check_files(folder, manifest)
-        program = _compile(folder, manifest["sources"], build / "runner.c", build / "runner", sanitize)
+        program = build / "runner"
+        _build(folder, build / "runner.c", program, sanitize, compiler)
         samples.tofile(build / "inputs.bin")
-        _execute([str(program), str(build / "inputs.bin"), str(build / "outputs.bin")], folder)
+        execute_on_host([str(program), str(build / "inputs.bin"), str(build / "outputs.bin")], folder)
         outputs = np.fromfile(build / "outputs.bin", dtype=np.int8)
     wanted = (len(samples), *output_shape)
     if outputs.size != np.prod(wanted, dtype=np.int64):
@@ -55,34 +54,16 @@ def run_bundle(folder: Path, inputs: Int8Array | Sequence[Int8Array], sanitize: 
     return outputs.reshape(wanted)
 
 
-def run_selftest(folder: Path, sanitize: bool = False) -> str:
+def run_selftest(folder: Path, sanitize: bool = False, compiler: str | None = None) -> str:
     """Build and run a bundle's self-test; returns what it printed.
 
     Raises:
         ExportError: Not a bundle, no compiler, or outputs that differ.
     """
-    manifest = read_manifest(folder)
-    check_files(folder, manifest)
     with tempfile.TemporaryDirectory(prefix="mpsearch-run-") as name:
-        program = _compile(folder, manifest["sources"], folder / "selftest.c", Path(name) / "selftest", sanitize)
-        return _execute([str(program)], folder)
-
-
-def find_compiler(folder: Path) -> list[str]:
-    """Return the command of the host's C compiler: $CC, else the first of cc, gcc and clang.
-
-    Raises:
-        ExportError: There is none.
-    """
-    chosen = shlex.split(os.environ.get("CC", ""))
-    for candidate in [chosen] if chosen else [["cc"], ["gcc"], ["clang"]]:
-        if shutil.which(candidate[0]):
-            return candidate
-    looked = f"$CC ({chosen[0]})" if chosen else "cc, gcc and clang"
-    raise ExportError(
-        f"No C compiler: looked for {looked} in the PATH. The bundle '{folder}' is complete and was kept.",
-        "install gcc or clang, or set CC, and run it again.",
-    )
+        program = Path(name) / "selftest"
+        _build(folder, folder / "selftest.c", program, sanitize, compiler)
+        return execute_on_host([str(program)], folder)
 
 
 def _interleave(manifest: Manifest, arrays: list[Int8Array]) -> Int8Array:
@@ -99,22 +80,42 @@ def _interleave(manifest: Manifest, arrays: list[Int8Array]) -> Int8Array:
     return np.ascontiguousarray(np.concatenate([item.reshape(len(item), -1) for item in arrays], axis=1))
 
 
-def _compile(folder: Path, sources: Sequence[str], main: Path, program: Path, sanitize: bool) -> Path:
-    flags = [*WARNINGS, "-O3", *(SANITIZERS if sanitize else ()), f"-I{folder}"]
-    command = [*find_compiler(folder), *flags, "-o", str(program), str(main), *(str(folder / name) for name in sources)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise ExportError(f"The C compiler {command[0]} cannot be started: {error}. The bundle '{folder}' was kept.") from error
-    if done.returncode != 0:
-        raise ExportError(
-            f"The bundle '{folder}' does not compile with {command[0]}:\n{done.stderr[-2000:]}",
-            "the bundle was kept; try another compiler through CC.",
-        )
-    return program
+def compile_for_host(folder: Path, manifest: Manifest, compiler: str | None = None) -> list[str]:
+    """Return the start of a command that compiles a bundle's files for this machine.
+
+    Args:
+        folder: A bundle.
+        manifest: What it says about itself.
+        compiler: As `find_compiler` takes it.
+
+    Raises:
+        ExportError: There is no compiler.
+    """
+    check_files(folder, manifest)
+    return [*find_compiler(folder, compiler), *WARNINGS, *ROUNDING_FLAGS[manifest["rounding"]], "-O3", f"-I{folder}"]
 
 
-def _execute(command: list[str], folder: Path) -> str:
+def run_host_compiler(command: Sequence[str], folder: Path) -> None:
+    """Run a command that starts with `compile_for_host`.
+
+    Raises:
+        ExportError: It fails.
+    """
+    run_compiler(command, f"The bundle '{folder}'", "the bundle was kept; try another compiler through CC.")
+
+
+def _build(folder: Path, main: Path, program: Path, sanitize: bool, compiler: str | None) -> None:
+    manifest = read_manifest(folder)
+    command = [*compile_for_host(folder, manifest, compiler), *(SANITIZERS if sanitize else ()), "-o", str(program), str(main)]
+    run_host_compiler([*command, *(str(folder / name) for name in manifest["sources"])], folder)
+
+
+def execute_on_host(command: list[str], folder: Path) -> str:
+    """Run a program of a bundle; returns what it printed.
+
+    Raises:
+        ExportError: It stops with anything but 0.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ExportError(f"The program of bundle '{folder}' stopped with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")

@@ -6,9 +6,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path, PurePosixPath
-from typing import TypedDict, cast
+from typing import TypedDict, cast, get_args
 
 from mpsearch.errors import ExportError
+from mpsearch.records import Rounding
 
 MANIFEST_SCHEMA = 1
 
@@ -43,6 +44,7 @@ class Manifest(TypedDict):
 
     schema: int
     model_digest: str
+    rounding: Rounding
     flash_bytes: int
     arena_bytes: int
     arena_bound_bytes: int
@@ -72,6 +74,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise ExportError(f"The manifest '{path}' lacks {', '.join(sorted(missing))}.", "export the bundle again.")
     if content["schema"] != MANIFEST_SCHEMA:
         raise ExportError(f"The manifest '{path}' has schema {content['schema']}, wanted {MANIFEST_SCHEMA}.", "export the bundle again.")
+    if content["rounding"] not in get_args(Rounding):
+        raise ExportError(
+            f"The manifest '{path}' has rounding {content['rounding']!r}, wanted one of {get_args(Rounding)}.", "export the bundle again."
+        )
     sources = content["sources"]
     if not isinstance(sources, list) or not all(isinstance(name, str) and _is_inside(name) for name in sources):
         raise ExportError(f"The manifest '{path}': sources is {sources!r}, wanted names of files inside the bundle.", "export the bundle again.")

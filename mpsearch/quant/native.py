@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpsearch.errors import QuantizationError
-from mpsearch.records import Requantize
+from mpsearch.records import Requantize, Rounding
 
 _SUFFIX = {"win32": ".dll"}.get(sys.platform, ".so")
 LIBRARY = Path(__file__).resolve().parents[1] / f"_mps_native{_SUFFIX}"
@@ -29,6 +29,7 @@ class _RequantizeJob(ctypes.Structure):
         ("zero_point", ctypes.c_int32),
         ("lowest", ctypes.c_int32),
         ("highest", ctypes.c_int32),
+        ("rounded_twice", ctypes.c_int32),
     )
 
 
@@ -45,7 +46,12 @@ def native_library() -> ctypes.CDLL | None:
 
 
 def native_requantize(
-    accumulator: npt.NDArray[np.float32] | npt.NDArray[np.int32], params: Requantize, zero_point: int, lowest: int, highest: int
+    accumulator: npt.NDArray[np.float32] | npt.NDArray[np.int32],
+    params: Requantize,
+    zero_point: int,
+    lowest: int,
+    highest: int,
+    rounding: Rounding = "single",
 ) -> npt.NDArray[np.int8]:
     """Requantise whole arrays; equal to `quant.requantize.requantize` bit for bit.
 
@@ -55,6 +61,7 @@ def native_requantize(
         zero_point: Added after scaling.
         lowest: Lower clamp, at least -128.
         highest: Upper clamp, at most 127.
+        rounding: The mode; quant/requantize.py defines both.
 
     Returns:
         int8, the shape of the accumulator.
@@ -74,7 +81,7 @@ def native_requantize(
         )
     output = np.empty(accumulator.shape, dtype=np.int8)
     rows, columns = (accumulator.size // channels, channels) if per_channel else (1, accumulator.size)
-    job = _RequantizeJob(rows, columns, per_channel, params.left_shift, zero_point, lowest, highest)
+    job = _RequantizeJob(rows, columns, per_channel, params.left_shift, zero_point, lowest, highest, rounding == "tflite_double")
     function = library.mps_requantize_array if accumulator.dtype == np.int32 else library.mps_requantize_float_array
     right_shift = params.right_shift.view(np.uint8)
     function(ctypes.byref(job), params.multiplier.ctypes.data, right_shift.ctypes.data, accumulator.ctypes.data, output.ctypes.data)

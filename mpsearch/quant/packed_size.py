@@ -56,7 +56,8 @@ ALIGNMENT = 4
 _LARGEST_UINT16 = 65535
 _TILE_VALUES = 64
 _MULTIPLIED_AS_PACKED = (2, 4, 8)
-_DEPTHWISE_CHANNELS = 64
+_DEPTHWISE_TILE = 32
+_DEPTHWISE_UNPACKED = 16
 
 
 def aligned(count: int) -> int:
@@ -126,11 +127,19 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
         return aligned(_tile_bytes(shape[1], graph.tensor(layer.output).size // shape[0]) + _unpacked_bytes(shape[1], bits))
     taps = shape[1] * shape[2]
     if layer.is_depthwise:
-        block = taps * min(shape[0], _DEPTHWISE_CHANNELS)
-        return aligned(block + (block if bits < 8 else 0))
+        return aligned(_strip_bytes(graph, layer) + (taps * _DEPTHWISE_UNPACKED if bits < 8 else 0))
     values, pixels = taps * shape[3], math.prod(graph.tensor(layer.output).shape[:2])
     window = 0 if _is_pointwise(graph, layer) else aligned(values)
     return _tile_bytes(values, pixels) + max(window, _unpacked_bytes(values, bits))
+
+
+def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
+    """Return the bytes of a depthwise convolution's prepared weights and of its strip of the input, 16 for each column of each row."""
+    assert isinstance(layer.op, Conv2d)
+    kernel_h, kernel_w = _weight_shape(layer)[1:3]
+    width = min(graph.tensor(layer.output).shape[1], _DEPTHWISE_TILE)
+    columns = (width - 1) * layer.op.stride[1] + (kernel_w - 1) * layer.op.dilation[1] + 1
+    return (kernel_h // 2 + 1) * kernel_w * 32 + kernel_h * columns * 16
 
 
 def _tile_bytes(values: int, pixels: int) -> int:

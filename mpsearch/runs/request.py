@@ -15,7 +15,7 @@ OUTDATED_BY: dict[str, set[str]] = {
     "scores": {*_OFFERED, "proxy", "seed"},
     "costs": {*_OFFERED, "budget"},
     "search": {*_OFFERED, "proxy", "seed", "budget", "solver", "trials"},
-    "trials": {*_OFFERED, "proxy", "seed", "budget", "solver", "trials", "front_points"},
+    "trials": {*_OFFERED, "proxy", "seed", "budget", "solver", "trials", "front_points", "rounding"},
 }
 """Stage -> the fields of a request that its record depends on, besides the workload."""
 
@@ -43,6 +43,7 @@ class RunRequest:
         trials: How many of the solver's answers are evaluated for real.
         front_points: How many points along the flash axis are evaluated besides, for the front and the rank correlation.
         seed: Seeds everything that draws.
+        rounding: How the integer model rounds wherever it runs, "single" or "tflite_double".
         workload_digest: SHA-256 of the model's weights, the metric, and the calibration and evaluation data.
         target_digest: SHA-256 of what the hardware model's file says.
         space_digest: SHA-256 of what the search space's file says.
@@ -57,6 +58,7 @@ class RunRequest:
     trials: int = 6
     front_points: int = 5
     seed: int = 0
+    rounding: str = "single"
     workload_digest: str = ""
     target_digest: str = ""
     space_digest: str = ""

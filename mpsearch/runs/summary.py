@@ -231,6 +231,7 @@ def _settings(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("proxy's rank correlation with the true error", "–" if correlation is None else f"{correlation:.2f}"),
         ("solver", request.solver),
         ("seed", str(request.seed)),
+        ("rounding", request.rounding),
         ("evaluation samples", str(summary.floating.samples)),
         ("configs compared on them", str(len({trial.choice for trial in summary.trials}))),
         ("error of the solver's first answer", "–" if summary.first_answer is None else f"{summary.first_answer.error:.4g}"),

@@ -4,45 +4,19 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from mpsearch.export.constants import ConstantBlock, build_blocks
-from mpsearch.export.emit_project import WARNINGS
-from mpsearch.export.kernel_library import KERNELS, kernel_function
+from mpsearch.export.kernel_library import kernel_function
 from mpsearch.export.memory_plan import plan_memory
 from mpsearch.quant.packed_size import PARAMS_BYTES, constant_bytes, scratch_bytes, weight_owner
 from mpsearch.records import Concat, QuantizedGraph
 
 _GUARD = 64
 _GUARD_VALUE = 93
-
-
-def build_kernels(folder: Path, compiler: str, sanitize: bool = True, simd: bool = False) -> ctypes.CDLL:
-    """Compile every kernel and the reference, with undefined behaviour trapped; `simd` takes the paths of Armv7E-M, its instructions in C."""
-    flags = ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if sanitize else []
-    flags += ["-DMPS_EMULATE_SIMD"] if simd else []
-    sources = [str(path) for part in ("src", "ref") for path in sorted((KERNELS / part).glob("*.c"))]
-    target = folder / f"kernels_{compiler}{'_simd' if simd else ''}.so"
-    command = [
-        compiler,
-        *WARNINGS,
-        "-Wpedantic",
-        "-O1",
-        "-shared",
-        "-fPIC",
-        *flags,
-        f"-I{KERNELS / 'include'}",
-        f"-I{KERNELS / 'ref'}",
-        "-o",
-        str(target),
-    ]
-    subprocess.run([*command, *sources], check=True)
-    return ctypes.CDLL(str(target))
 
 
 class _Channels(ctypes.Structure):

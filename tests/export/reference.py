@@ -22,7 +22,9 @@ from mpsearch.records import (
     Mul,
     Pad,
     QuantizedGraph,
+    Requantize,
     Reshape,
+    Rounding,
     Slice,
     Transpose,
     Unary,
@@ -39,17 +41,21 @@ def run_reference(quantized: QuantizedGraph, inputs: Sequence[npt.NDArray[np.int
     for layer, constants in zip(graph.layers, quantized.constants, strict=True):
         operands = [values[name] for name in layer.inputs]
         zeros = [quantized.quantization(name).zero_point for name in layer.inputs]
-        result = _run(layer, constants, operands, zeros, quantized.quantization(layer.output).zero_point, graph.tensor(layer.output).shape)
+        result = _run(
+            layer, constants, operands, zeros, quantized.quantization(layer.output).zero_point, graph.tensor(layer.output).shape, quantized.rounding
+        )
         assert result.shape == graph.tensor(layer.output).shape, layer.name
         values[layer.output] = result
     return values[graph.output].astype(np.int8)
 
 
-def _run(layer: Layer, constants: LayerConstants, x: list[Integers], zeros: list[int], zero_point: int, shape: tuple[int, ...]) -> Integers:
+def _run(
+    layer: Layer, constants: LayerConstants, x: list[Integers], zeros: list[int], zero_point: int, shape: tuple[int, ...], rounding: Rounding
+) -> Integers:
     op = layer.op
 
     def finish(accumulator: Integers, index: int = 0) -> Integers:
-        return requantize(accumulator, constants.requantize[index], zero_point, constants.lowest, constants.highest)
+        return requantize(accumulator, constants.requantize[index], zero_point, constants.lowest, constants.highest, rounding)
 
     match op:
         case Conv2d():
@@ -57,14 +63,14 @@ def _run(layer: Layer, constants: LayerConstants, x: list[Integers], zeros: list
         case Linear():
             return finish((x[0] - zeros[0]) @ constants.weight.astype(np.int64).T + constants.bias)
         case Add():
-            parts = [requantize((x[i] - zeros[i]) << 20, constants.requantize[i], 0, _INT32.min, _INT32.max) for i in (0, 1)]
+            parts = [requantize((x[i] - zeros[i]) << 20, constants.requantize[i], 0, _INT32.min, _INT32.max, rounding) for i in (0, 1)]
             return finish(parts[0] + parts[1], 2)
         case Mul():
             return finish((x[0] - zeros[0]) * (x[1] - zeros[1]))
         case Mean():
             return finish((x[0] - zeros[0]).sum(axis=op.axes)).reshape(shape)
         case AvgPool2d():
-            return _average(op, constants, x[0] - zeros[0], zero_point, shape)
+            return _average(op, constants, x[0] - zeros[0], zero_point, shape, rounding)
         case MaxPool2d():
             filled = _pad_image(x[0], op.padding, op.kernel, op.stride, shape, -1000)
             windows = [_window(filled, y, x_, op.stride, shape) for y in range(op.kernel[0]) for x_ in range(op.kernel[1])]
@@ -111,7 +117,7 @@ def _convolve(op: Conv2d, constants: LayerConstants, image: Integers, shape: tup
     return result
 
 
-def _average(op: AvgPool2d, constants: LayerConstants, image: Integers, zero_point: int, shape: tuple[int, ...]) -> Integers:
+def _average(op: AvgPool2d, constants: LayerConstants, image: Integers, zero_point: int, shape: tuple[int, ...], rounding: Rounding) -> Integers:
     filled = _pad_image(image, op.padding, op.kernel, op.stride, shape, 0)
     ones = _pad_image(np.ones_like(image), op.padding, op.kernel, op.stride, shape, 0)
     taps = [(y, x) for y in range(op.kernel[0]) for x in range(op.kernel[1])]
@@ -119,6 +125,9 @@ def _average(op: AvgPool2d, constants: LayerConstants, image: Integers, zero_poi
     count = np.sum([_window(ones, y, x, op.stride, shape) for y, x in taps], axis=0)
     rescale = constants.requantize[0]
     index = np.zeros_like(count) if rescale.multiplier.size == 1 else count - 1
-    product = (total << rescale.left_shift) * rescale.multiplier.astype(np.int64)[index]
-    shift = 32 + rescale.right_shift.astype(np.int64)[index]
-    return np.clip(((product + (np.int64(1) << (shift - 1))) >> shift) + zero_point, constants.lowest, constants.highest)
+    result = np.zeros_like(total)
+    for entry in np.unique(index):
+        one = Requantize(multiplier=rescale.multiplier[[entry]], right_shift=rescale.right_shift[[entry]], left_shift=rescale.left_shift)
+        here = index == entry
+        result[here] = requantize(total[here], one, zero_point, constants.lowest, constants.highest, rounding)
+    return result

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mpsearch.errors import QuantizationError
 from mpsearch.export.kernel_library import KERNELS
 from mpsearch.quant import native
 from mpsearch.quant.requantize import requantize
-from mpsearch.records import Requantize
+from mpsearch.records import Requantize, Rounding
 
 ONE = Requantize(multiplier=np.array([1 << 30]), right_shift=np.array([1]))
 
@@ -44,9 +45,10 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     per_channel=st.booleans(),
     floats=st.booleans(),
     zero_point=st.integers(-128, 127),
+    rounding=st.sampled_from(get_args(Rounding)),
 )
 def test_native_requantization_equals_the_reference_bit_for_bit(
-    library: Path, seed: int, rows: int, channels: int, left_shift: int, per_channel: bool, floats: bool, zero_point: int
+    library: Path, seed: int, rows: int, channels: int, left_shift: int, per_channel: bool, floats: bool, zero_point: int, rounding: Rounding
 ) -> None:
     random = np.random.default_rng(seed)
     count = channels if per_channel else 1
@@ -54,9 +56,9 @@ def test_native_requantization_equals_the_reference_bit_for_bit(
     reach = min(1 << (31 - left_shift), 1 << 24) if floats else 1 << (31 - left_shift)
     values = random.integers(-reach, reach, (rows, channels))
     values.flat[:2] = (-reach, reach - 1)[: values.size]
-    expected = requantize(values, params, zero_point, -128, 127)
+    expected = requantize(values, params, zero_point, -128, 127, rounding)
     accumulator = values.astype(np.float32) if floats else values.astype(np.int32)
-    np.testing.assert_array_equal(native.native_requantize(accumulator, params, zero_point, -128, 127), expected)
+    np.testing.assert_array_equal(native.native_requantize(accumulator, params, zero_point, -128, 127, rounding), expected)
 
 
 def test_rounding_is_half_up_for_both_signs(library: Path) -> None:

@@ -9,21 +9,10 @@ from hypothesis import strategies as st
 from mpsearch.errors import QuantizationError
 from mpsearch.quant.bitpack import PLANES, pack, row_bytes, unpack, weight_rows
 from mpsearch.records import Conv2d, Layer
-
-# Worked by hand from the rule in the module's docstring: u = q + 2^(b-1), planes side by side, first value in the lowest bits.
-GOLDEN = [
-    (2, [-2, -1, 0, 1], [0b11_10_01_00]),
-    (2, [1, 1, 1, 1, -2], [0b11111111, 0b00]),
-    (3, [-4, 3, 0, -1], [0b11_00_11_00, 0b0110]),  # u = 0, 7, 4, 3: low two bits 0 3 0 3, high bits 0 1 1 0
-    (4, [-8, 7, 0], [0xF0, 0x08]),
-    (5, [-16, 15, 1], [0xF0, 0x01, 0b110]),  # u = 0, 31, 17
-    (6, [31, -32, 5], [0x0F, 0x05, 0b10_00_11]),  # u = 63, 0, 37 = 0b100101
-    (7, [63, -64, 22], [0x0F, 0x06, 0b01_00_11, 0b101]),  # u = 127, 0, 86 = 0b1_01_0110
-    (8, [-128, 127, -1], [0x80, 0x7F, 0xFF]),
-]
+from tests.quant.packed_by_hand import PACKED_BY_HAND
 
 
-@pytest.mark.parametrize(("bits", "values", "expected"), GOLDEN)
+@pytest.mark.parametrize(("bits", "values", "expected"), PACKED_BY_HAND)
 def test_packed_bytes_are_those_worked_by_hand(bits: int, values: list[int], expected: list[int]) -> None:
     packed = pack(np.array([values], dtype=np.int8), bits)
     assert packed.tolist() == [expected]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,20 +13,32 @@ from mpsearch.errors import QuantizationError
 from mpsearch.quant import native
 from mpsearch.quant.native import native_library, native_requantize
 from mpsearch.quant.requantize import requantize, requantize_params
+from mpsearch.records import Rounding
+
+ROUNDINGS = st.sampled_from(get_args(Rounding))
 
 needs_library = pytest.mark.skipif(native_library() is None, reason="NO NATIVE LIBRARY: mpsearch was installed without a C compiler")
 
 
 @needs_library
-@given(seed=st.integers(0, 10_000), rows=st.integers(1, 9), channels=st.integers(1, 9), per_channel=st.booleans(), floats=st.booleans())
-def test_whole_arrays_equal_the_reference_bit_for_bit(seed: int, rows: int, channels: int, per_channel: bool, floats: bool) -> None:
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(1, 9),
+    channels=st.integers(1, 9),
+    per_channel=st.booleans(),
+    floats=st.booleans(),
+    rounding=ROUNDINGS,
+)
+def test_whole_arrays_equal_the_reference_bit_for_bit(
+    seed: int, rows: int, channels: int, per_channel: bool, floats: bool, rounding: Rounding
+) -> None:
     random = np.random.default_rng(seed)
     limit = 1 << 22
     accumulator = random.integers(-limit, limit, (rows, channels)).astype(np.float32 if floats else np.int32)
     params = requantize_params(2.0 ** random.uniform(-25, 3, channels if per_channel else 1), limit)
     zero_point, lowest, highest = int(random.integers(-128, 128)), int(random.integers(-128, 0)), int(random.integers(0, 128))
-    got = native_requantize(accumulator, params, zero_point, lowest, highest)
-    np.testing.assert_array_equal(got, requantize(accumulator.astype(np.int64), params, zero_point, lowest, highest))
+    got = native_requantize(accumulator, params, zero_point, lowest, highest, rounding)
+    np.testing.assert_array_equal(got, requantize(accumulator.astype(np.int64), params, zero_point, lowest, highest, rounding))
 
 
 @needs_library

@@ -33,6 +33,32 @@ def test_requantisation_is_the_exact_product_rounded_half_up(scale: float, accum
     assert requantize(np.array(accumulator), params, zero_point, -128, 127) == wanted
 
 
+@given(
+    multiplier=st.one_of(st.sampled_from([1 << 30, (1 << 31) - 1]), st.integers(1 << 30, (1 << 31) - 1)),
+    right_shift=st.integers(1, 31),
+    left_shift=st.integers(0, 30),
+    data=st.data(),
+)
+def test_double_rounding_rounds_the_product_half_up_and_its_shift_half_away_from_zero(
+    multiplier: int, right_shift: int, left_shift: int, data: st.DataObject
+) -> None:
+    reach = 1 << (31 - left_shift)
+    accumulator = data.draw(st.one_of(st.sampled_from([-reach, reach - 1, 0]), st.integers(-reach, reach - 1)))
+    params = Requantize(multiplier=np.array([multiplier]), right_shift=np.array([right_shift]), left_shift=left_shift)
+    shift = left_shift - 1 - right_shift  # TensorFlow Lite's: left if positive
+    high = floor(Fraction(accumulator * 2 ** max(shift, 0) * multiplier, 2**31) + Fraction(1, 2))
+    size = floor(Fraction(abs(high), 2 ** max(-shift, 0)) + Fraction(1, 2))
+    wanted = min(127, max(-128, size if high >= 0 else -size))
+    assert requantize(np.array(accumulator), params, 0, -128, 127, "tflite_double") == wanted
+
+
+def test_the_two_modes_differ_where_they_are_known_to() -> None:
+    # -2 / 4 = -0.5: half up gives 0, half away from zero -1. 6 x 0.2499999995 = 1.499999997: the first rounding makes it 1.5, the second 2.
+    quarter, less = requantize_params(0.25, 1000), requantize_params(0.25 - 2.0**-31, 1000)
+    assert (requantize(np.array(-2), quarter, 0, -128, 127, "single"), requantize(np.array(-2), quarter, 0, -128, 127, "tflite_double")) == (0, -1)
+    assert (requantize(np.array(6), less, 0, -128, 127, "single"), requantize(np.array(6), less, 0, -128, 127, "tflite_double")) == (1, 2)
+
+
 def test_ties_round_up() -> None:
     quarter = requantize_params(0.25, 1000)
     assert requantize(np.array([-6, -2, 2, 6, 7]), quarter, 0, -128, 127).tolist() == [-1, 0, 1, 2, 2]

@@ -37,7 +37,9 @@ static int has_dot_product(void) {
 static const candidate candidates[] = {
 #if defined(__x86_64__)
     {&mps_host_avx512vnni, has_avx512vnni},
+    {&mps_host_avx2, has_avx2},
 #elif defined(__aarch64__)
+    {&mps_host_neon, has_dot_product},
 #endif
     {&mps_host_scalar, always},
 };

@@ -29,7 +29,7 @@ typedef struct {
   size_t soon_bytes;
 } mps_host_tile;
 
-/* One row of activations times one or two tiles of 16 channels, as they lie packed. The fields mean the same. */
+/* One row of activations times one or two tiles of 16 channels as they lie packed; each has sums of its own, 16 in row 0. The fields mean the same. */
 typedef struct {
   const uint8_t *packed[2];
   const int8_t *activations;
@@ -63,8 +63,9 @@ typedef struct {
   unsigned bytes_of_eight;    /* bytes of a panel's 8-bit weight */
   unsigned signed_eight;      /* panels hold 8-bit weights as q, not as u */
   int direct_eight;           /* packed 8-bit tiles are panels already */
+  unsigned one_stream;        /* widths from this on want the two tiles of a strip side by side in memory, others far apart */
   void (*unpack[9])(const uint8_t *tile, size_t blocks, uint8_t *panel);
-  void (*strip[9])(const mps_host_strip *strip, mps_host_sums *sums);
+  void (*strip[9])(const mps_host_strip *strip, mps_host_sums sums[2]);
   void (*tile)(const mps_host_tile *tile, mps_host_sums *sums);
   /* [quads][rows] words of the rows; rows beyond `given` are zero. */
   void (*interleave)(const int8_t *const *row, unsigned given, unsigned rows, size_t quads, int32_t *activations);

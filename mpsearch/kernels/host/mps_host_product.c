@@ -58,10 +58,10 @@ static const float *scale_of(const work *w, size_t tile) {
   return w->product->floats == NULL ? NULL : w->product->weights->scale + tile * w->groups * MPS_HOST_CHANNELS;
 }
 
-static void finish(const work *w, const mps_host_sums *sums, size_t row, unsigned rows, size_t panel) {
+static void finish(const work *w, const mps_host_sums *sums, size_t row, unsigned rows, size_t channel, size_t channels) {
   const mps_host_product *p = w->product;
-  const size_t channel = panel * MPS_HOST_PANEL_CHANNELS, channels = smaller(p->weights->output_c - channel, MPS_HOST_PANEL_CHANNELS);
   const size_t at = row * p->output_pitch + channel;
+  if (channels > p->weights->output_c - channel) channels = p->weights->output_c - channel;
   if (p->floats != NULL) {
     w->kernels->finish_float(sums, rows, channels, p->row_scale + row, w->bias + channel, p->floats + at, p->output_pitch);
     return;
@@ -108,7 +108,7 @@ static void multiply_panel(void *context, size_t index) {
     tile.soon_bytes = to - from;
     mps_host_sums sums;
     kernels->tile(&tile, &sums);
-    finish(w, &sums, w->first_row + row, (unsigned)smaller(w->rows - row, kernels->rows), panel);
+    finish(w, &sums, w->first_row + row, (unsigned)smaller(w->rows - row, kernels->rows), panel * MPS_HOST_PANEL_CHANNELS, MPS_HOST_PANEL_CHANNELS);
   }
 }
 
@@ -135,23 +135,25 @@ static mps_host_status multiply_chunks(work *w) {
   return atomic_load(&w->failed) ? MPS_HOST_NO_MEMORY : MPS_HOST_OK;
 }
 
-/* Some panels of packed weights times every row. */
+/* Some tiles of packed weights times every row, two at a time: neighbours, or one of each half. */
 static void multiply_strips(void *context, size_t index) {
   work *w = context;
   const mps_host_weights *weights = w->product->weights;
-  const size_t from = w->panels * index / w->parts, to = w->panels * (index + 1) / w->parts;
-  for (size_t panel = from; panel < to; panel++) {
-    mps_host_strip strip = {.blocks = w->blocks, .group_blocks = w->group_quads / 8, .tiles = w->tiles - panel * 2 < 2 ? 1 : 2};
+  const size_t from = w->tiles * index / w->parts, to = w->tiles * (index + 1) / w->parts, pairs = (to - from + 1) / 2;
+  const size_t step = weights->bits >= w->kernels->one_stream ? 2 : 1, apart = step == 2 ? 1 : pairs;
+  for (size_t pair = 0; pair < pairs; pair++) {
+    const size_t tiles[2] = {from + pair * step, from + pair * step + apart};
+    mps_host_strip strip = {.blocks = w->blocks, .group_blocks = w->group_quads / 8, .tiles = tiles[1] < to ? 2 : 1};
     for (unsigned i = 0; i < strip.tiles; i++) {
-      strip.packed[i] = weights->weights + (panel * 2 + i) * w->tile_bytes;
-      strip.scale[i] = scale_of(w, panel * 2 + i);
+      strip.packed[i] = weights->weights + tiles[i] * w->tile_bytes;
+      strip.scale[i] = scale_of(w, tiles[i]);
     }
     for (size_t row = 0; row < w->product->rows; row++) {
-      mps_host_sums sums;
+      mps_host_sums sums[2];
       strip.activations = w->plain + row * w->quads * 4;
       strip.start = w->start + row * w->groups;
-      w->kernels->strip[weights->bits](&strip, &sums);
-      finish(w, &sums, row, 1, panel);
+      w->kernels->strip[weights->bits](&strip, sums);
+      for (unsigned i = 0; i < strip.tiles; i++) finish(w, &sums[i], row, 1, tiles[i] * MPS_HOST_CHANNELS, MPS_HOST_CHANNELS);
     }
   }
 }
@@ -170,7 +172,7 @@ static mps_host_status multiply_few(work *w) {
       *start *= -w->offset;
     }
   }
-  w->parts = smaller(w->panels, p->threads <= 1 ? 1 : (size_t)p->threads * TASKS_PER_THREAD);
+  w->parts = smaller(w->tiles, p->threads <= 1 ? 1 : (size_t)p->threads * TASKS_PER_THREAD);
   mps_host_parallel(p->threads, w->parts, multiply_strips, w);
   return MPS_HOST_OK;
 }

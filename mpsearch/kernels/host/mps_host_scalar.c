@@ -4,6 +4,7 @@
 
 #define MPS_TARGET
 #include "mps_host_loops.inc"
+#include "mps_host_loops_plain.inc"
 
 /* One quad of a plane: 64 fields of `plane` bits, moved to bit `low`. */
 static inline void take_plane(const uint8_t *rows, unsigned plane, unsigned quad, unsigned low, uint8_t *output) {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* QEMU plugin: counts the instructions that the guest executes, and estimates Cortex-M4 cycles without wait states: a load takes 2 (1 right after
-   another load or store), a multiple load or store 1 + registers, a division 7, a taken branch 2 more, everything else 1.
+/* QEMU plugin: counts the instructions that the guest executes, whatever its instruction set. With cycles=on it also estimates the cycles of a
+   Cortex-M4 without wait states: a load takes 2 (1 right after another load or store), a multiple load or store 1 + registers, a division 7, a taken
+   branch 2 more, everything else 1.
 
    Counted is what happens from entering mps_model_run, or count_begin, until its caller main, or count_end, goes on. What happens from entering a
    function run_l<number>_... of model.c until the next, or until mps_model_run goes on, belongs to that layer; what lies between, to layer -1.
-   Each counted region ends with a report: "layer <number> <instructions> <cycles>" for each layer, then "counted <instructions> <cycles>".
+   Each counted region ends with a report: "layer <number> <instructions> [<cycles>]" for each layer, then "counted <instructions> [<cycles>]".
 
    Debian ships QEMU with plugin support but without its header, hence the declarations.
    Build: gcc -O2 -shared -fPIC -o count_plugin.so count_plugin.c */
@@ -48,6 +49,7 @@ static tally layers[LAYERS], between;
 static uint64_t previous_end;
 static enum { OFF, REGION, RUN } counting;
 static int current = -1;
+static bool cycles_on;
 
 static bool starts(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
@@ -70,12 +72,12 @@ static unsigned cost(const char *text, bool *memory) {
   return starts(text, "ldr") && !after_memory ? 2 : 1;
 }
 
-static void report(const char *what, int number, tally cost) {
-  char line[96];
-  if (number >= 0)
-    snprintf(line, sizeof line, "%s %d %llu %llu\n", what, number, (unsigned long long)cost.instructions, (unsigned long long)cost.cycles);
-  else
+static void report(const char *what, tally cost) {
+  char line[128];
+  if (cycles_on)
     snprintf(line, sizeof line, "%s %llu %llu\n", what, (unsigned long long)cost.instructions, (unsigned long long)cost.cycles);
+  else
+    snprintf(line, sizeof line, "%s %llu\n", what, (unsigned long long)cost.instructions);
   qemu_plugin_outs(line);
 }
 
@@ -90,11 +92,13 @@ static void finish(void) {
   tally total = between;
   for (int i = 0; i < LAYERS; i++) {
     if (layers[i].instructions == 0) continue;
-    report("layer", i, layers[i]);
+    char what[32];
+    snprintf(what, sizeof what, "layer %d", i);
+    report(what, layers[i]);
     total.instructions += layers[i].instructions;
     total.cycles += layers[i].cycles;
   }
-  report("counted", -1, total);
+  report("counted", total);
   counting = OFF;
 }
 
@@ -137,16 +141,18 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb) {
   bool memory = false;
   for (size_t i = 0; i < count; i++) {
     const struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(tb, i);
+    b->end = qemu_plugin_insn_vaddr(instruction) + qemu_plugin_insn_size(instruction);
+    if (!cycles_on) continue;
     char *text = qemu_plugin_insn_disas(instruction);
     b->cost.cycles += cost(text ? text + strspn(text, " ") : "", &memory);
-    b->end = qemu_plugin_insn_vaddr(instruction) + qemu_plugin_insn_size(instruction);
     free(text);
   }
   qemu_plugin_register_vcpu_tb_exec_cb(tb, on_execute, NO_REGISTERS, b);
 }
 
 __attribute__((visibility("default"))) int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
-  (void)info, (void)argc, (void)argv;
+  (void)info;
+  for (int i = 0; i < argc; i++) cycles_on |= !strcmp(argv[i], "cycles=on");
   qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
   return 0;
 }

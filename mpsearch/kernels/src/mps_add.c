@@ -20,15 +20,19 @@ static part part_of(const mps_add_params *p, int index, int32_t zero_point, uint
                           .right_shift = p->right_shift[index]}};
 }
 
-static inline int32_t scaled(int32_t value, const part *p) { return mps_rescale(value - p->zero_point, p->left_shift, p->scale); }
+static inline int32_t operand(int32_t value, const part *p) {
+  return mps_rescale_fine(value - p->zero_point, FRACTION_BITS, p->left_shift, p->scale);
+}
+
+static inline int32_t total(int32_t sum, const part *p) { return mps_rescale(sum, p->left_shift, p->scale); }
 
 /* Operand by operand, BLOCK elements at a time: the constants of all three would not fit the registers. */
 static inline void add_block(const part parts[3], mps_range range, const int8_t *first, const int8_t *second, int8_t *output) {
-  int32_t a = scaled(first[0], &parts[0]), b = scaled(first[1], &parts[0]), c = scaled(first[2], &parts[0]), d = scaled(first[3], &parts[0]);
+  int32_t a = operand(first[0], &parts[0]), b = operand(first[1], &parts[0]), c = operand(first[2], &parts[0]), d = operand(first[3], &parts[0]);
   MPS_HOLD_4(a, b, c, d);
-  a += scaled(second[0], &parts[1]), b += scaled(second[1], &parts[1]), c += scaled(second[2], &parts[1]), d += scaled(second[3], &parts[1]);
+  a += operand(second[0], &parts[1]), b += operand(second[1], &parts[1]), c += operand(second[2], &parts[1]), d += operand(second[3], &parts[1]);
   MPS_HOLD_4(a, b, c, d);
-  a = scaled(a, &parts[2]), b = scaled(b, &parts[2]), c = scaled(c, &parts[2]), d = scaled(d, &parts[2]);
+  a = total(a, &parts[2]), b = total(b, &parts[2]), c = total(c, &parts[2]), d = total(d, &parts[2]);
   MPS_HOLD_4(a, b, c, d);
   output[0] = mps_into_range(a, range);
   output[1] = mps_into_range(b, range);
@@ -47,8 +51,8 @@ static void add_line(const void *opaque, const int8_t *first, size_t first_step,
     for (; end - output >= BLOCK; output += BLOCK, first += BLOCK, second += BLOCK) add_block(parts, range, first, second, output);
   }
   for (; output != end; output++, first += first_step, second += second_step) {
-    const int32_t sum = scaled(*first, &parts[0]) + scaled(*second, &parts[1]);
-    *output = mps_into_range(scaled(sum, &parts[2]), range);
+    const int32_t sum = operand(*first, &parts[0]) + operand(*second, &parts[1]);
+    *output = mps_into_range(total(sum, &parts[2]), range);
   }
 }
 

@@ -4,125 +4,143 @@
 #include "mps/mps_finish.h"
 #include "mps/mps_unpack.h"
 
-enum { CHANNELS = 64, BLOCK = 4 };
+/* A strip of the input is laid out once for a block of channels, padding included, and then serves every window that touches it: no window is
+   gathered and none meets a border. The strip is a ring of lines; a line holds LINE_ROWS rows of the input in the order that the instruction set
+   likes. The file of the instruction set defines
 
-/* A block of output channels of one pixel: tap (ky, kx) of channel c reads input[ky * row_step + kx * tap_step + c]. */
+   BLOCK, LINE_ROWS  channels of a block; rows of a line
+   mps_block         what the kernel keeps of the block's weights and constants; prepare_block fills it
+   rows_together     how many output rows share the products of a line, where there is no stride
+   start_strip       lays out the columns outside the input, fill_line the others of one line
+   run_lines         computes output rows from the lines they need; run_whole_strip all rows, for kernels that have their own walk */
+
+/* A function of its own, with all registers for its loops. */
+#if defined(__GNUC__)
+#define MPS_APART static __attribute__((noinline))
+#else
+#define MPS_APART static
+#endif
+
+enum {
+  TILE = 32,         /* output columns that share a strip */
+  UNPACKED = 16,     /* channels whose weights are unpacked at a time; a multiple of 8 and of BLOCK */
+  COLUMN_BYTES = 16, /* of a line, for each column of the input */
+};
+
+/* Columns of the strip before, inside and after the input. */
 typedef struct {
-  const int8_t *weights;
-  size_t weight_step, first, count;
-  size_t row_step, tap_step;
-} tap_block;
+  size_t before, inside, after;
+} mps_columns;
+
+/* The strip of one block of channels. */
+typedef struct {
+  const mps_conv2d_params *params;
+  const int8_t *input;
+  size_t first, count; /* channels */
+  size_t width;        /* output columns that it serves */
+  size_t columns;      /* its own */
+  int32_t left;        /* column of the input that is its first; may be outside */
+  mps_columns split;
+  size_t multiplicity; /* outputs of each input channel */
+  int whole;           /* a full block whose channels lie side by side in the input */
+  uint32_t zeros;      /* four input zero points */
+  int8_t *lines;
+  size_t line_bytes, slots;
+} mps_strip;
+
+/* Lines first .. first + count - 1 serve `rows` output rows; the first window begins at row `offset` of the first line. */
+typedef struct {
+  int32_t first;
+  size_t count, rows, offset;
+} mps_need;
+
+/* Weights of a block: tap t of its channel i is values[t * step + i]. */
+typedef struct {
+  const int8_t *values;
+  size_t step;
+} mps_taps;
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static size_t columns_for(const mps_conv2d_params *p, size_t width) {
+  return (width - 1) * p->stride_w + (size_t)(p->kernel_w - 1) * p->dilation_w + 1;
+}
+
+static mps_columns split_of(const mps_strip *strip) {
+  const int32_t end = strip->left + (int32_t)strip->columns, width = strip->params->input_w;
+  const int32_t from = strip->left < 0 ? 0 : strip->left, to = end < width ? end : width;
+  if (to <= from) return (mps_columns){.before = strip->columns};
+  return (mps_columns){.before = (size_t)(from - strip->left), .inside = (size_t)(to - from), .after = (size_t)(end - to)};
+}
+
+/* The input at a row and the first column of the strip that is inside; NULL outside. */
+static const int8_t *row_of(const mps_strip *strip, int32_t row) {
+  const mps_conv2d_params *p = strip->params;
+  if (row < 0 || row >= p->input_h) return NULL;
+  return strip->input + ((size_t)row * p->input_w + (size_t)(strip->left < 0 ? 0 : strip->left)) * p->input_c;
+}
+
+/* Lines and pairs of weights that a kernel may touch when its first row is either of a pair: the sizes of scratch are the same on every target. */
+static size_t pairs_of(const mps_conv2d_params *p) { return p->kernel_h / 2u + 1; }
+
+#if MPS_MVE
+#include "mps_depthwise2d_mve.inc"
+#elif MPS_SIMD
+#include "mps_depthwise2d_armv7em.inc"
+#else
+#include "mps_depthwise2d_portable.inc"
+#endif
 
 static size_t taps_of(const mps_conv2d_params *p) { return (size_t)p->kernel_h * p->kernel_w; }
 
-static size_t block_channels(const mps_conv2d_params *p) { return p->output_c < CHANNELS ? p->output_c : CHANNELS; }
+static size_t prepared_bytes(const mps_conv2d_params *p) { return pairs_of(p) * p->kernel_w * 32u; }
+
+static size_t strip_bytes(const mps_conv2d_params *p) { return p->kernel_h * COLUMN_BYTES * columns_for(p, smaller(p->output_w, TILE)); }
 
 size_t mps_depthwise2d_scratch_bytes(const mps_conv2d_params *params) {
-  return taps_of(params) * block_channels(params) * (params->weight_bits < 8 ? 2u : 1u);
+  return prepared_bytes(params) + strip_bytes(params) + (params->weight_bits < 8 ? taps_of(params) * UNPACKED : 0);
 }
 
-static inline int32_t scaled(const mps_channels *channels, mps_range range, size_t channel, int32_t sum) {
-  return mps_rescale(sum + channels->bias[channel], range.left_shift, mps_scale_of(channels, channel));
+/* The lines for output row y and those below that share them. With dilation the rows of a window are no neighbours: its lines serve it alone. */
+static mps_need lines_for(const mps_conv2d_params *p, const mps_block *block, int32_t y) {
+  if (p->dilation_h > 1) return (mps_need){.count = (p->kernel_h + LINE_ROWS - 1u) / LINE_ROWS, .rows = 1};
+  const size_t together = rows_together(block), rows = p->stride_h == 1 && (size_t)y + together <= p->output_h ? together : 1;
+  const size_t top = (size_t)y * p->stride_h, bottom = top + p->kernel_h - 1u + (LINE_ROWS > 1 ? rows - 1 : 0);
+  const size_t first = top / LINE_ROWS;
+  return (mps_need){.first = (int32_t)first, .count = bottom / LINE_ROWS - first + 1, .rows = rows, .offset = top % LINE_ROWS};
 }
 
-/* One tap of four channels. */
-static inline void add_tap(const int8_t *w, const int8_t *x, int32_t sums[BLOCK]) {
-#if MPS_SIMD
-  const uint32_t a = mps_load_word(w), b = mps_load_word(x);
-  const uint32_t a_even = mps_even_bytes(a), b_even = mps_even_bytes(b);
-  sums[0] = mps_low_product(a_even, b_even, sums[0]);
-  sums[2] = mps_high_product(a_even, b_even, sums[2]);
-  const uint32_t a_odd = mps_odd_bytes(a), b_odd = mps_odd_bytes(b);
-  sums[1] = mps_low_product(a_odd, b_odd, sums[1]);
-  sums[3] = mps_high_product(a_odd, b_odd, sums[3]);
-#else
-  sums[0] += w[0] * x[0];
-  sums[1] += w[1] * x[1];
-  sums[2] += w[2] * x[2];
-  sums[3] += w[3] * x[3];
-#endif
+static void fill(const mps_strip *strip, const mps_block *block, int32_t y, int32_t line) {
+  const mps_conv2d_params *p = strip->params;
+  const int32_t top = (p->dilation_h > 1 ? y * p->stride_h : 0) - p->pad_top + line * LINE_ROWS * p->dilation_h;
+  int8_t *const at = strip->lines + (size_t)line % strip->slots * strip->line_bytes;
+  fill_line(strip, block, row_of(strip, top), row_of(strip, top + p->dilation_h), at);
 }
 
-static void run_pixel(const mps_conv2d_params *p, const mps_channels *arrays, const tap_block *taps, const int8_t *restrict input,
-                      int8_t *restrict output) {
-  const mps_channels channels = *arrays;
-  const tap_block block = *taps;
-  const mps_range range = mps_range_of(p->output_zero_point, p->lowest, p->highest, p->left_shift);
-  const size_t kernel_h = p->kernel_h, kernel_w = p->kernel_w;
-  size_t c = 0;
-  for (; c + BLOCK <= block.count; c += BLOCK) {
-    int32_t sums[BLOCK] = {0};
-    const int8_t *w = block.weights + c, *row = input + c;
-    for (size_t ky = 0; ky < kernel_h; ky++, row += block.row_step) {
-      const int8_t *x = row;
-      size_t kx = 0;
-      if (kernel_w == 3) { /* the usual width, without counting */
-        add_tap(w, x, sums);
-        add_tap(w + block.weight_step, x + block.tap_step, sums);
-        add_tap(w + 2 * block.weight_step, x + 2 * block.tap_step, sums);
-        w += 3 * block.weight_step;
-        kx = 3;
-      }
-      for (; kx < kernel_w; kx++, x += block.tap_step, w += block.weight_step) add_tap(w, x, sums);
-    }
-    const size_t channel = block.first + c;
-    int32_t v0 = scaled(&channels, range, channel, sums[0]), v1 = scaled(&channels, range, channel + 1, sums[1]);
-    int32_t v2 = scaled(&channels, range, channel + 2, sums[2]), v3 = scaled(&channels, range, channel + 3, sums[3]);
-    MPS_HOLD_4(v0, v1, v2, v3);
-    output[c] = mps_into_range(v0, range);
-    output[c + 1] = mps_into_range(v1, range);
-    output[c + 2] = mps_into_range(v2, range);
-    output[c + 3] = mps_into_range(v3, range);
-  }
-  for (; c < block.count; c++) {
-    int32_t sum = 0;
-    for (size_t ky = 0; ky < kernel_h; ky++) {
-      for (size_t kx = 0; kx < kernel_w; kx++)
-        sum += block.weights[(ky * kernel_w + kx) * block.weight_step + c] * input[ky * block.row_step + kx * block.tap_step + c];
-    }
-    output[c] = mps_into_range(scaled(&channels, range, block.first + c, sum), range);
+static void run_strip(const mps_strip *strip, const mps_block *block, int8_t *output) {
+  const mps_conv2d_params *p = strip->params;
+  int32_t filled = 0; /* lines before this one are in the ring or behind */
+  for (int32_t y = 0; y < p->output_h;) {
+    const mps_need need = lines_for(p, block, y);
+    if (filled < need.first || p->dilation_h > 1) filled = need.first;
+    for (; filled < need.first + (int32_t)need.count; filled++) fill(strip, block, y, filled);
+    run_lines(strip, block, need, output);
+    y += (int32_t)need.rows;
+    output += need.rows * p->output_w * p->output_c;
   }
 }
 
-/* Copy what a block of channels sees of a pixel whose window leaves the input, or whose channels share inputs; padding feeds the zero point. */
-static void gather(const mps_conv2d_params *p, const tap_block *block, const int8_t *input, int32_t top, int32_t left, int8_t *columns) {
-  const size_t multiplicity = (size_t)p->output_c / p->input_c;
-  for (int32_t ky = 0; ky < p->kernel_h; ky++) {
-    const int32_t row = top + ky * p->dilation_h;
-    for (int32_t kx = 0; kx < p->kernel_w; kx++, columns += block->count) {
-      const int32_t at = left + kx * p->dilation_w;
-      const int outside = row < 0 || row >= p->input_h || at < 0 || at >= p->input_w;
-      const int8_t *pixel = outside ? input : input + ((size_t)row * p->input_w + (size_t)at) * p->input_c;
-      if (outside)
-        memset(columns, p->input_zero_point, block->count);
-      else if (multiplicity == 1)
-        memcpy(columns, pixel + block->first, block->count);
-      else
-        for (size_t c = 0; c < block->count; c++) columns[c] = pixel[(block->first + c) / multiplicity];
-    }
-  }
-}
-
-static void run_block(const mps_conv2d_params *p, const mps_channels *channels, const tap_block *block, const int8_t *input, int8_t *output,
-                      int8_t *columns) {
-  const int32_t reach_h = (p->kernel_h - 1) * p->dilation_h, reach_w = (p->kernel_w - 1) * p->dilation_w;
-  tap_block gathered = *block, direct = *block;
-  gathered.row_step = p->kernel_w * block->count;
-  gathered.tap_step = block->count;
-  direct.tap_step = (size_t)p->dilation_w * p->input_c;
-  direct.row_step = (size_t)p->dilation_h * p->input_w * p->input_c;
-  for (int32_t y = 0; y < p->output_h; y++) {
-    const int32_t top = y * p->stride_h - p->pad_top;
-    for (int32_t x = 0; x < p->output_w; x++, output += p->output_c) {
-      const int32_t left = x * p->stride_w - p->pad_left;
-      const int inside = top >= 0 && left >= 0 && top + reach_h < p->input_h && left + reach_w < p->input_w;
-      if (inside && p->input_c == p->output_c) {
-        run_pixel(p, channels, &direct, input + ((size_t)top * p->input_w + (size_t)left) * p->input_c + block->first, output);
-      } else {
-        gather(p, block, input, top, left, columns);
-        run_pixel(p, channels, &gathered, columns, output);
-      }
-    }
+static void run_block(mps_strip *strip, const mps_block *block, int8_t *output) {
+  const mps_conv2d_params *p = strip->params;
+  for (size_t x = 0; x < p->output_w; x += TILE) {
+    strip->width = smaller(TILE, p->output_w - x);
+    strip->columns = columns_for(p, strip->width);
+    strip->line_bytes = COLUMN_BYTES * strip->columns;
+    strip->left = (int32_t)(x * p->stride_w) - p->pad_left;
+    strip->split = split_of(strip);
+    start_strip(strip, block);
+    int8_t *const corner = output + x * p->output_c + strip->first;
+    if (!run_whole_strip(strip, block, corner)) run_strip(strip, block, corner);
   }
 }
 
@@ -130,19 +148,30 @@ mps_status mps_depthwise2d(const mps_conv2d_params *params, const mps_channels *
   const unsigned bits = params->weight_bits;
   if (bits < 2 || bits > 8 || params->groups != params->input_c || params->output_c % params->input_c != 0) return MPS_BAD_ARGUMENT;
   const size_t taps = taps_of(params), row_bytes = mps_row_bytes(params->output_c, bits);
-  int8_t *columns = scratch, *unpacked = scratch + taps * block_channels(params);
-  for (size_t first = 0; first < params->output_c; first += CHANNELS) {
-    tap_block block = {.first = first, .count = params->output_c - first < CHANNELS ? params->output_c - first : CHANNELS};
-    if (bits == 8) {
-      block.weights = (const int8_t *)channels->weights + first;
-      block.weight_step = params->output_c;
-    } else {
-      for (size_t tap = 0; tap < taps; tap++)
-        mps_unpack(channels->weights + tap * row_bytes, params->output_c, first, block.count, bits, unpacked + tap * block.count);
-      block.weights = unpacked;
-      block.weight_step = block.count;
+  int8_t *lines = scratch + prepared_bytes(params), *unpacked = lines + strip_bytes(params);
+  mps_strip strip = {.params = params,
+                     .input = input,
+                     .lines = lines,
+                     .slots = LINE_ROWS == 1 ? params->kernel_h : pairs_of(params),
+                     .multiplicity = params->output_c / params->input_c,
+                     .zeros = (uint8_t)params->input_zero_point * 0x01010101u};
+  for (size_t first = 0; first < params->output_c; first += BLOCK) {
+    mps_taps weights = {.values = (const int8_t *)channels->weights + first, .step = params->output_c};
+    if (bits < 8) {
+      const size_t start = first / UNPACKED * UNPACKED;
+      if (first == start) {
+        const size_t count = smaller(UNPACKED, params->output_c - start);
+        for (size_t tap = 0; tap < taps; tap++)
+          mps_unpack(channels->weights + tap * row_bytes, params->output_c, start, count, bits, unpacked + tap * UNPACKED);
+      }
+      weights = (mps_taps){.values = unpacked + (first - start), .step = UNPACKED};
     }
-    run_block(params, channels, &block, input, output + first, columns);
+    strip.first = first;
+    strip.count = smaller(BLOCK, params->output_c - first);
+    strip.whole = strip.count == BLOCK && strip.multiplicity == 1;
+    mps_block block;
+    prepare_block(&block, &strip, channels, weights, scratch);
+    run_block(&strip, &block, output);
   }
   return MPS_OK;
 }

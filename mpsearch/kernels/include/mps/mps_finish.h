@@ -3,6 +3,7 @@
 #define MPS_FINISH_H
 
 #include "mps/mps.h"
+#include "mps/mps_requantize.h"
 #include "mps/mps_simd.h"
 
 /* From an accumulator to the stored byte: mps_requantize, zero point and clamp, in the form that takes the fewest instructions. */
@@ -31,9 +32,24 @@ static inline mps_scale mps_scale_of(const mps_channels *channels, size_t channe
 }
 
 static inline int32_t mps_rescale(int32_t sum, uint32_t left_shift, mps_scale scale) {
+#ifdef MPS_DOUBLE_ROUNDING
+  return mps_requantize(sum, scale.multiplier, left_shift, scale.right_shift);
+#else
   return mps_high_word((int32_t)((uint32_t)sum << left_shift), scale.multiplier, scale.half) >> scale.right_shift;
+#endif
 }
 
+/* mps_rescale of value * 2^fraction_bits; left_shift counts them too. Rounded once, both left shifts are one. */
+static inline int32_t mps_rescale_fine(int32_t value, uint32_t fraction_bits, uint32_t left_shift, mps_scale scale) {
+#ifdef MPS_DOUBLE_ROUNDING
+  return mps_rescale((int32_t)((uint32_t)value << fraction_bits), left_shift - fraction_bits, scale);
+#else
+  (void)fraction_bits;
+  return mps_rescale(value, left_shift, scale);
+#endif
+}
+
+#if MPS_SIMD
 /* min(value + zero point, highest), then max(that, lowest): clearing a negative number takes one instruction, a comparison three. */
 static inline int8_t mps_into_range(int32_t value, mps_range range) {
   int32_t below = value + range.from_highest;
@@ -42,6 +58,14 @@ static inline int8_t mps_into_range(int32_t value, mps_range range) {
   below &= ~(below >> 31);
   return (int8_t)(below + range.lowest);
 }
+#else
+/* One comparison finds a value outside of either end. */
+static inline int8_t mps_into_range(int32_t value, mps_range range) {
+  int32_t above = value + range.from_highest + range.span;
+  if ((uint32_t)above > (uint32_t)range.span) above = above < 0 ? 0 : range.span;
+  return (int8_t)(above + range.lowest);
+}
+#endif
 
 static inline int8_t mps_finish(int32_t sum, mps_scale scale, mps_range range) {
   return mps_into_range(mps_rescale(sum, range.left_shift, scale), range);

@@ -31,6 +31,13 @@
 #define MPS_SELDOM static
 #endif
 
+/* GCC's first scheduler pulls all loads of an unrolled loop to its front, and then spills. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define MPS_IN_ORDER __attribute__((optimize("no-schedule-insns")))
+#else
+#define MPS_IN_ORDER
+#endif
+
 /* Four int8 values, the first in the lowest byte; any alignment. */
 static inline uint32_t mps_load_word(const void *bytes) {
   uint32_t word;
@@ -73,6 +80,25 @@ static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) {
   return sum;
 }
 
+/* sum + low half of a x high half of b. */
+static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) {
+  __asm__ volatile("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
+
+/* The same where the sum to start from stays in its register. */
+static inline int32_t mps_dual_product_from(uint32_t a, uint32_t b, int32_t start) {
+  int32_t sum;
+  __asm__ volatile("smlad %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(start));
+  return sum;
+}
+
+static inline int32_t mps_cross_product_from(uint32_t a, uint32_t b, int32_t start) {
+  int32_t sum;
+  __asm__ volatile("smlabt %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(start));
+  return sum;
+}
+
 /* The low halves, or the high halves, of two words: the first in the low half. */
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) {
   uint32_t pair;
@@ -95,7 +121,7 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
       __asm__ volatile("and %0, %1, %2, lsr %3" : "=r"(result) : "r"(mask), "r"(word), "I"((shift) | !(shift))); \
   } while (0)
 
-/* Keeps a constant in a register, where the compiler would build it again. */
+/* Keeps a constant in a register, where the compiler would build it again; or a sum, whose terms the compiler would reorder. */
 #define MPS_HOLD(value) __asm__("" : "+r"(value))
 
 /* A stage of work on four values ends here: nothing of the next is mixed in, which would need more registers. */
@@ -131,11 +157,18 @@ static inline uint32_t mps_even_bytes(uint32_t word) { return mps_pair((int8_t)(
 static inline uint32_t mps_odd_bytes(uint32_t word) { return mps_even_bytes(word >> 8); }
 static inline int32_t mps_low_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_low_half(b); }
 static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_high_half(a) * mps_high_half(b); }
+static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) { return sum + mps_low_half(a) * mps_high_half(b); }
 static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) { return mps_high_product(a, b, mps_low_product(a, b, sum)); }
+#define mps_cross_product_from mps_cross_product
+#define mps_dual_product_from mps_dual_product
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
 static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
 #define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
+#if defined(__GNUC__)
+#define MPS_HOLD(value) __asm__("" : "+r"(value))
+#else
 #define MPS_HOLD(value) (void)(value)
+#endif
 #define MPS_HOLD_4(a, b, c, d) (void)(a), (void)(b), (void)(c), (void)(d)
 static inline int32_t mps_saturate(int32_t value) { return value < -128 ? -128 : value > 127 ? 127 : value; }
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {

@@ -39,9 +39,12 @@ static void fault(void) {
 }
 
 void mps_start(void) {
-#if defined(__ARM_FP)
-  *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: the floating-point unit, which printf may touch */
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+  *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20; /* CPACR: the floating-point unit, which printf may touch, and with it the vectors of MVE */
   __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+#if !defined(__ARM_FEATURE_UNALIGNED)
+  *(volatile uint32_t *)0xE000ED14u |= 1u << 3; /* CCR: the Cortex-M3 that stands in for a Cortex-M0 faults on unaligned accesses too */
 #endif
   const uint32_t *from = &data_stored;
   for (uint32_t *to = &data_start; to != &data_end;) *to++ = *from++;
@@ -49,7 +52,7 @@ void mps_start(void) {
   stop((uint32_t)main());
 }
 
-__attribute__((section(".vectors"), used)) static const void *const vectors[SYSTEM_EXCEPTIONS] = {
+__attribute__((section(".start"), used)) static const void *const vectors[SYSTEM_EXCEPTIONS] = {
     &stack_top,          (const void *)mps_start, (const void *)fault, (const void *)fault, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault,     (const void *)fault, (const void *)fault, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault,     (const void *)fault, (const void *)fault};

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all references share: how an activation is stored, and how an accumulator becomes one. */
+#ifndef MPS_REF_VALUE_H
+#define MPS_REF_VALUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Channel `channel` of pixel `pixel` of an activation tensor [pixels, channels]. A dense layer's rows are its pixels.
+   [in] bits  8: int8. 16: int16, the tensor 2-byte aligned. 4: two values a byte in two's complement, the even channel in the low nibble,
+              every pixel starting at a new byte. */
+static inline int32_t mps_ref_load(const void *values, size_t pixel, size_t channels, size_t channel, unsigned bits) {
+  if (bits == 16) return ((const int16_t *)values)[pixel * channels + channel];
+  if (bits == 8) return ((const int8_t *)values)[pixel * channels + channel];
+  const uint8_t byte = ((const uint8_t *)values)[pixel * ((channels + 1) / 2) + channel / 2];
+  const int32_t nibble = channel % 2 == 0 ? byte & 15 : byte >> 4;
+  return nibble < 8 ? nibble : nibble - 16;
+}
+
+/* Likewise; an odd last channel leaves zeros in the high nibble, provided channels are stored in order. */
+static inline void mps_ref_store(void *values, size_t pixel, size_t channels, size_t channel, unsigned bits, int32_t value) {
+  if (bits == 16) {
+    ((int16_t *)values)[pixel * channels + channel] = (int16_t)value;
+  } else if (bits == 8) {
+    ((int8_t *)values)[pixel * channels + channel] = (int8_t)value;
+  } else {
+    uint8_t *byte = (uint8_t *)values + pixel * ((channels + 1) / 2) + channel / 2;
+    *byte = (uint8_t)(channel % 2 == 0 ? value & 15 : *byte | (value & 15) << 4);
+  }
+}
+
+/* round(accumulator * multiplier * 2^-(32 + right_shift - left_shift)), half up: one product, one floor.
+   [in] accumulator  times 2^left_shift within int32 */
+static inline int64_t mps_ref_rescale(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
+  const int64_t product = accumulator * ((int64_t)1 << left_shift) * multiplier, half = (int64_t)1 << (31 + right_shift);
+  return (product + half) >> (32 + right_shift); /* >> of a negative number floors, with every compiler that we build with */
+}
+
+/* The stored integer: zero point added, then clamped, the fused activation included. */
+static inline int32_t mps_ref_clamp(int64_t value, int32_t zero_point, int32_t lowest, int32_t highest) {
+  const int64_t moved = value + zero_point;
+  return (int32_t)(moved < lowest ? lowest : moved > highest ? highest : moved);
+}
+
+#endif
