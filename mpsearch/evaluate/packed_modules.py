@@ -87,9 +87,11 @@ class PackedLayer(nn.Module):
         """Return an input as float32, without its history.
 
         Raises:
-            QuantizationError: It is on another device, holds no floats, or wants a gradient.
+            QuantizationError: It is on another device, holds no floats, wants a gradient, or is traced.
         """
         name = type(self).__name__
+        if torch.jit.is_tracing() or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()):
+            raise QuantizationError(f"{name}: a packed layer is no torch operation, and cannot be traced or exported.", "trace the float model.")
         if x.device.type != "cpu":
             raise QuantizationError(f"{name}: got an input on {x.device}, wanted one on the CPU.", "move it there with .cpu().")
         if not x.is_floating_point():

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mpsearch.errors import QuantizationError, RecordError
+from mpsearch.evaluate.folded_norms import BatchNorm, is_folded
 from mpsearch.quant.quantize import Quantizer
 from mpsearch.quant.ranges import round_weight, weight_scale
 from mpsearch.records import Layer, Precision
@@ -31,11 +32,13 @@ class RoundedModule:
         weight: int8, (out, in) or (out, kernel_h, kernel_w, in / groups).
         scale: float32 (out,), or (out, groups of inputs); below 0 where a batch norm that was folded for rounding turns a channel's sign.
         bias: float32 (out,), or None.
+        absorbed: The batch norm that scale and bias do the work of; None if there is none.
     """
 
     weight: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32] | None
+    absorbed: BatchNorm | None = None
 
 
 def round_to_nearest(module: Weighted, precision: Precision) -> RoundedModule:
@@ -51,21 +54,32 @@ def round_to_nearest(module: Weighted, precision: Precision) -> RoundedModule:
     return RoundedModule(weight=integers.reshape(weight.shape), scale=scale.reshape(shape).astype(np.float32), bias=bias)
 
 
-def round_by_quantizer(module: Weighted, layer: Layer, quantizer: Quantizer, precision: Precision) -> RoundedModule:
-    """Return the very integers that are exported for a layer, with scales and a bias that undo the folding of batch norm.
+def round_by_quantizer(module: Weighted, layer: Layer, quantizer: Quantizer, precision: Precision, norm: BatchNorm | None = None) -> RoundedModule:
+    """Return the very integers that are exported for a layer.
 
-    Folding multiplied every output channel by a number, which the batch norm module of the model will do again: the scale is divided by it, and the
-    quantizer's bias correction too.
+    Folding multiplied every output channel by a number. If a batch norm that reads the layer is all that was folded, the layer does its work from now
+    on. Else the model will multiply by that number again: the scale is divided by it, and the quantizer's bias correction too.
+
+    Args:
+        module: As it stands in the model.
+        layer: As it was captured.
+        quantizer: Of the captured graph.
+        precision: Without a group size.
+        norm: Reads the module's output.
 
     Raises:
         RecordError: The layer's weight is not the module's.
     """
-    assert layer.weight is not None
     assert layer.bias is not None
     factor = _folded_factor(memory_weight(module), layer)
+    bias = np.zeros(len(factor)) if module.bias is None else _numpy(module.bias)
+    folded_bias = layer.bias.astype(np.float64)
     rounded = quantizer.rounded(layer, precision.weight_bits)
-    bias = (np.zeros(len(factor)) if module.bias is None else _numpy(module.bias)) + (rounded.bias - layer.bias.astype(np.float64)) / factor
-    return RoundedModule(weight=rounded.weight, scale=(rounded.scale / factor).astype(np.float32), bias=bias.astype(np.float32))
+    if norm is not None and is_folded(norm, factor, folded_bias - bias * factor):
+        return RoundedModule(weight=rounded.weight, scale=rounded.scale.astype(np.float32), bias=rounded.bias.astype(np.float32), absorbed=norm)
+    divisor = np.where(factor == 0, 1.0, factor)  # a dead channel: what it holds cannot matter
+    corrected = bias + (rounded.bias - folded_bias) / divisor
+    return RoundedModule(weight=rounded.weight, scale=(rounded.scale / divisor).astype(np.float32), bias=corrected.astype(np.float32))
 
 
 def memory_weight(module: Weighted) -> npt.NDArray[np.float64]:
@@ -100,17 +114,17 @@ def _pair(values: Sequence[int], neutral: int = 1) -> tuple[int, int]:
 
 
 def _folded_factor(weight: npt.NDArray[np.float64], layer: Layer) -> npt.NDArray[np.float64]:
-    """Return what folding multiplied every output channel by; 1 where that cannot matter."""
+    """Return what folding multiplied every output channel by; 1 where the weights are all 0."""
     assert layer.weight is not None
     if weight.shape != layer.weight.shape:
         raise _foreign(layer, f"it has shape {weight.shape} in the model and {layer.weight.shape} in the graph.")
     ours, folded = weight.reshape(len(weight), -1), layer.weight.astype(np.float64).reshape(len(weight), -1)
     power = (ours**2).sum(axis=1)
-    factor = np.divide((ours * folded).sum(axis=1), power, out=np.ones(len(ours)), where=power > 0)
+    factor: npt.NDArray[np.float64] = np.divide((ours * folded).sum(axis=1), power, out=np.ones(len(ours)), where=power > 0)
     difference = np.abs(folded - factor[:, None] * ours).max()
     if difference > _SAME_WEIGHT * np.abs(folded).max():
         raise _foreign(layer, f"they differ by {difference:.3g}, and not by a factor a channel.")
-    return np.where(factor == 0, 1.0, factor)
+    return factor
 
 
 def _foreign(layer: Layer, reason: str) -> RecordError:

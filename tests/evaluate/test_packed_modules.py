@@ -325,3 +325,10 @@ def test_an_input_with_a_gradient_is_taken_where_none_is_recorded() -> None:
         assert not packed(nn.Linear(20, 6), "w4a8")(x).requires_grad
     with torch.inference_mode():
         assert packed(nn.Linear(20, 6), "w4a8")(torch.ones(2, 20)).shape == (2, 6)
+
+
+@pytest.mark.parametrize("trace", [torch.jit.trace, torch.export.export], ids=["jit", "export"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated")
+def test_a_packed_layer_is_not_traced_into_something_wrong(trace: object) -> None:
+    with pytest.raises(QuantizationError, match="a packed layer is no torch operation, and cannot be traced or exported"):
+        trace(packed(nn.Linear(20, 6), "w4a8"), (torch.ones(2, 20),))  # type: ignore[operator]
