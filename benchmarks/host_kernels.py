@@ -2,7 +2,7 @@
 """Packed host kernels against ONNX Runtime on the same shapes: python benchmarks/host_kernels.py [--rounds 15] [--threads 1] [--quick].
 
 Every round times every contender once, in turn, in one process, so that what else the machine does meets all of them alike; printed are medians of
-the rounds' ratios. Float in and float out on both sides, with the quantisation of the activations counted; "integers" is int8 in, int8 out.
+the rounds' ratios. One thread is timed by its processor time, more by the wall. Float in and float out on both sides, with the quantisation of the activations counted; "integers" is int8 in, int8 out.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -37,6 +37,7 @@ class Times:
     rounds: dict[str, list[float]]
 
     def median(self, name: str) -> float:
+        """Seconds a call."""
         return statistics.median(self.rounds[name])
 
     def speedup(self, name: str, over: str) -> float:
@@ -44,15 +45,16 @@ class Times:
         return statistics.median(theirs / ours for ours, theirs in zip(self.rounds[name], self.rounds[over], strict=True))
 
 
-def measure(contenders: dict[str, Run], rounds: int, seconds: float) -> Times:
+def measure(contenders: dict[str, Run], rounds: int, seconds: float, threads: int) -> Times:
     """Time all contenders in turn, round after round; one round calls each for at least that long."""
+    clock = time.thread_time if threads == 1 else time.perf_counter
     for run in contenders.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            calls, start = 0, time.perf_counter()
-            while (passed := time.perf_counter() - start) < seconds or calls == 0:
+            calls, start = 0, clock()
+            while (passed := clock() - start) < seconds or calls == 0:
                 run()
                 calls += 1
             times[name].append(passed / calls)
@@ -151,15 +153,17 @@ def gemm(shapes: Sequence[tuple[int, int]], rounds: int, seconds: float, threads
             contenders[f"group {bits}"] = our_floats(x, size, bits, 128, 1, threads)
             contenders[f"channel {bits}"] = our_floats(x, size, bits, None, 1, threads)
             contenders[f"integers {bits}"] = our_integers(bytes_in, size, bits, threads)
-        times = measure(contenders, rounds, seconds)
+        times = measure(contenders, rounds, seconds, threads)
         lines = []
         for bits in WIDTHS:
             group, channel, integers = f"group {bits}", f"channel {bits}", f"integers {bits}"
             speed = 2e-9 * rows * size * size / times.median(group)
-            lines.append(
-                [bits, 1e6 * times.median(group), speed, *(times.speedup(name, "NBits4") for name in (group, channel))]
-                + [times.speedup(integers, "QLinear"), times.speedup("group 4", group)]
-            )
+            ratios = [
+                *(times.speedup(name, "NBits4") for name in (group, channel)),
+                times.speedup(integers, "QLinear"),
+                times.speedup("group 4", group),
+            ]
+            lines.append([bits, 1e6 * times.median(group), speed, *ratios])
         columns = ["bits", "µs, groups of 128", "Gop/s", "x NBits4", "x NBits4, scale a channel", "integers x QLinearMatMul", "time over 4 bits"]
         table(f"GEMM, {rows} x {size} x {size}, {threads} thread{'s' if threads > 1 else ''}", columns, lines)
         print(f"\nMatMulNBits 4 bits {1e6 * times.median('NBits4'):.0f} µs, QLinearMatMul {1e6 * times.median('QLinear'):.0f} µs.")
@@ -170,7 +174,7 @@ def gemv(rounds: int, seconds: float, threads: int) -> None:
     for place, layers in (("hot", 1), (f"a chain of {GEMV_CHAIN}", GEMV_CHAIN)):
         contenders = {f"NBits{bits}": their_floats(x, GEMV_SIZE, bits, layers, threads) for bits in (2, 4, 8)}
         contenders |= {f"packed {bits}": our_floats(x, GEMV_SIZE, bits, 128, layers, threads) for bits in WIDTHS}
-        times = measure(contenders, rounds, seconds)
+        times = measure(contenders, rounds, seconds, threads)
         lines = []
         for bits in WIDTHS:
             name, rival = f"packed {bits}", f"NBits{bits}"

@@ -44,6 +44,9 @@ MPS_INLINE __m512 add_group(__m512 total, __m512i group, const float *scale) {
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(group), _mm512_loadu_ps(scale), total);
 }
 
+/* Widths from this on are limited by memory, which delivers one stream faster than two; unpacking limits the others. */
+#define MPS_ONE_STREAM 8
+
 #define MPS_BITS 2
 #include "mps_host_width_avx512vnni.inc"
 #define MPS_BITS 3
@@ -188,6 +191,7 @@ const mps_host_kernels mps_host_avx512vnni = {
     .few = 3,
     .bytes_of_eight = 1,
     .direct_eight = 1,
+    .one_stream = MPS_ONE_STREAM,
     .unpack = {[2] = unpack_2, [3] = unpack_3, [4] = unpack_4, [5] = unpack_5, [6] = unpack_6, [7] = unpack_7, [8] = unpack_8},
     .strip = {[2] = strip_2, [3] = strip_3, [4] = strip_4, [5] = strip_5, [6] = strip_6, [7] = strip_7, [8] = strip_8},
     .tile = multiply_tile,

@@ -63,6 +63,7 @@ typedef struct {
   unsigned bytes_of_eight;    /* bytes of a panel's 8-bit weight */
   unsigned signed_eight;      /* panels hold 8-bit weights as q, not as u */
   int direct_eight;           /* packed 8-bit tiles are panels already */
+  unsigned one_stream;        /* widths from this on want the two tiles of a strip side by side in memory, others far apart */
   void (*unpack[9])(const uint8_t *tile, size_t blocks, uint8_t *panel);
   void (*strip[9])(const mps_host_strip *strip, mps_host_sums sums[2]);
   void (*tile)(const mps_host_tile *tile, mps_host_sums *sums);

@@ -135,13 +135,14 @@ static mps_host_status multiply_chunks(work *w) {
   return atomic_load(&w->failed) ? MPS_HOST_NO_MEMORY : MPS_HOST_OK;
 }
 
-/* Some tiles of packed weights times every row, from two places at once: two long streams come faster than one. */
+/* Some tiles of packed weights times every row, two at a time: neighbours, or one of each half. */
 static void multiply_strips(void *context, size_t index) {
   work *w = context;
   const mps_host_weights *weights = w->product->weights;
-  const size_t from = w->tiles * index / w->parts, to = w->tiles * (index + 1) / w->parts, half = (to - from + 1) / 2;
-  for (size_t tile = from; tile < from + half; tile++) {
-    const size_t tiles[2] = {tile, tile + half};
+  const size_t from = w->tiles * index / w->parts, to = w->tiles * (index + 1) / w->parts, pairs = (to - from + 1) / 2;
+  const size_t step = weights->bits >= w->kernels->one_stream ? 2 : 1, apart = step == 2 ? 1 : pairs;
+  for (size_t pair = 0; pair < pairs; pair++) {
+    const size_t tiles[2] = {from + pair * step, from + pair * step + apart};
     mps_host_strip strip = {.blocks = w->blocks, .group_blocks = w->group_quads / 8, .tiles = tiles[1] < to ? 2 : 1};
     for (unsigned i = 0; i < strip.tiles; i++) {
       strip.packed[i] = weights->weights + tiles[i] * w->tile_bytes;
