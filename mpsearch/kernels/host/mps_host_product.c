@@ -90,10 +90,10 @@ static void multiply_panel(void *context, size_t index) {
   for (unsigned i = 0; i < tile.tiles; i++) {
     const uint8_t *packed = p->weights->weights + (first + i) * w->tile_bytes;
     tile.scale[i] = scale_of(w, first + i);
-    tile.panel[i] = packed;
-    if (bits == 8 && kernels->direct_eight) continue;
-    kernels->unpack[bits](packed, w->blocks, unpacked + i * panel_bytes);
-    tile.panel[i] = unpacked + i * panel_bytes;
+    tile.panel[i] = tile.unpacked[i] = unpacked + i * panel_bytes;
+    if (bits == 8 && kernels->direct_eight) tile.panel[i] = packed;
+    else if (kernels->unpacking_tile) tile.packed[i] = packed;
+    else kernels->unpack[bits](packed, w->blocks, tile.unpacked[i]);
   }
   const size_t begin = w->row_blocks * part / w->parts, end = w->row_blocks * (part + 1) / w->parts;
   const size_t following = (first + 2) * w->tile_bytes, all = w->tiles * w->tile_bytes;
@@ -108,6 +108,7 @@ static void multiply_panel(void *context, size_t index) {
     tile.soon_bytes = to - from;
     mps_host_sums sums;
     kernels->tile(&tile, &sums);
+    tile.packed[0] = tile.packed[1] = NULL;
     finish(w, &sums, w->first_row + row, (unsigned)smaller(w->rows - row, kernels->rows), panel * MPS_HOST_PANEL_CHANNELS, MPS_HOST_PANEL_CHANNELS);
   }
 }
