@@ -34,7 +34,7 @@ from mpsearch.evaluate.real import RealNetwork
 from mpsearch.graph.capture import capture
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.quantize import Quantizer, QuantizerSettings
-from mpsearch.records import BitWidthConfig, Layer, LayerGraph, Precision, QuantizedGraph, QuantizerGroup
+from mpsearch.records import BitWidthConfig, Layer, LayerGraph, Precision, QuantizedGraph, QuantizerGroup, Rounding
 from mpsearch.workloads.load import load_workload
 from tests.export.harness import run_kernels
 

@@ -46,6 +46,7 @@ from tests.kernels.choices import Choices
 Int8Array = npt.NDArray[np.int8]
 WIDTHS = tuple(range(2, 9))
 _INT32_MAX = 2**31 - 1
+_ANYTHING = ("any", "any", "any", "lowest", "highest", "ends", "ones", "zeros")
 _DTYPES = {"i1": np.int8, "u1": np.uint8, "i4": np.int32}
 
 
@@ -98,7 +99,9 @@ def conv2d(choices: Choices, bits: int) -> KernelCase:
     groups, per_group, out_per_group = choices.pick(
         [(1, 1, 1), (1, 3, 5), (1, 8, 4), (1, 16, 16), (1, 67, 3), (1, 64, 2), (2, 2, 3), (3, 4, 2), (2, 33, 1), (4, 1, 1), (5, 1, 3)]
     )
-    kernel = choices.pick([(1, 1), (1, 1), (3, 3), (1, 4), (4, 1), (2, 3), (5, 5)])
+    if choices.pick([False, True]):
+        groups, per_group, out_per_group = 1, choices.integer(1, 70), choices.integer(1, 19)
+    kernel = choices.pick([(1, 1), (1, 1), (3, 3), (1, 4), (4, 1), (2, 3), (5, 5), (10, 4)])
     stride, dilation = _pair(choices, 1, 3), _pair(choices, 1, 2)
     padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (2, 0, 0, 2), (1, 3, 2, 0)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -107,11 +110,13 @@ def conv2d(choices: Choices, bits: int) -> KernelCase:
 
 def depthwise2d(choices: Choices, bits: int) -> KernelCase:
     channels, multiplicity = choices.pick([(1, 1), (1, 3), (2, 1), (3, 2), (5, 1), (16, 1), (63, 1), (64, 1), (65, 1), (131, 1), (40, 3)])
-    kernel = choices.pick([(1, 1), (3, 3), (3, 3), (1, 3), (5, 5), (4, 2), (7, 1)])
-    stride, dilation = _pair(choices, 1, 2), _pair(choices, 1, 2)
-    padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2)])
+    kernel = choices.pick([(1, 1), (3, 3), (3, 3), (3, 3), (1, 3), (3, 1), (2, 3), (5, 5), (4, 2), (7, 1), (2, 6)])
+    stride, dilation = choices.pick([(1, 1), (1, 1), (2, 2), (1, 2), (2, 1), (3, 1), (3, 3)]), choices.pick([(1, 1), (1, 1), (1, 2), (2, 1), (3, 2)])
+    padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2), (0, 0, 5, 5)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=channels)
-    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits)
+    # Some inputs are wider than the strip that a kernel lays out.
+    extra_width = choices.pick([0, 1, 2, 3, 4, 6, 31, 34, 70]) if channels * multiplicity < 40 else None
+    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits, extra_width)
 
 
 def linear(choices: Choices, bits: int) -> KernelCase:
@@ -120,19 +125,36 @@ def linear(choices: Choices, bits: int) -> KernelCase:
     return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits)
 
 
-def _convolution(choices: Choices, function: str, op: Conv2d, kernel: tuple[int, int], outputs: int, per_group: int, bits: int) -> KernelCase:
+def linear_at_the_ends(choices: Choices, bits: int, sizes: tuple[int, int, int], weights: str, activations: str) -> KernelCase:
+    """Return a dense layer of (rows, inputs, outputs) whose weights and activations are all "lowest" or all "highest"."""
+    rows, inputs, outputs = sizes
+    return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits, ((weights,), (activations,)))
+
+
+def _convolution(
+    choices: Choices, function: str, op: Conv2d, kernel: tuple[int, int], outputs: int, per_group: int, bits: int, extra_width: int | None = None
+) -> KernelCase:
     reach = [op.dilation[i] * (kernel[i] - 1) + 1 - sum(op.padding[2 * i : 2 * i + 2]) for i in (0, 1)]
-    size = [max(1, least) + choices.pick([0, 1, 2, 4, 6]) for least in reach]
+    extra = [choices.pick([0, 1, 2, 4, 6]), choices.pick([0, 1, 2, 4, 6]) if extra_width is None else extra_width]
+    size = [max(1, least) + more for least, more in zip(reach, extra, strict=True)]
     target = [(size[i] - reach[i]) // op.stride[i] + 1 for i in (0, 1)]
     shape = (outputs, *kernel, per_group)
     return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits)
 
 
 def _weighted(
-    choices: Choices, function: str, op: Op, source: tuple[int, ...], target: tuple[int, ...], shape: tuple[int, ...], bits: int
+    choices: Choices,
+    function: str,
+    op: Op,
+    source: tuple[int, ...],
+    target: tuple[int, ...],
+    shape: tuple[int, ...],
+    bits: int,
+    patterns: tuple[Sequence[str], Sequence[str]] = (_ANYTHING, _ANYTHING),
 ) -> KernelCase:
+    """Return a case whose weights and activations follow one of the patterns each."""
     random, half, values = _random(choices), 1 << (bits - 1), int(np.prod(shape[1:]))
-    weight = _fill(choices, random, shape, -half, half - 1).astype(np.int8)
+    weight = _fill(choices, random, shape, -half, half - 1, patterns[0]).astype(np.int8)
     largest = _INT32_MAX - 2 * 256 * 256 * (values + 64)  # whatever order a kernel sums in, it stays within int32
     bias = _fill(choices, random, (shape[0],), *choices.pick([(-1000, 1000), (-1000, 1000), (-largest, largest)]))
     reach = np.abs(bias) + 255 * np.abs(weight.reshape(shape[0], -1).astype(np.int64)).sum(axis=1)
@@ -154,7 +176,7 @@ def _weighted(
     multiplier, right_shift = _array(block, "multiplier"), _array(block, "right_shift")
     packed = Channels(bias=_array(block, "bias"), multiplier=multiplier, right_shift=right_shift, weights=pack(rows, bits))
     plain = Channels(bias=constants.bias, multiplier=multiplier, right_shift=right_shift, weights=rows.view(np.uint8))
-    return _case(choices, random, quantized, function, packed=packed, plain=plain)
+    return _case(choices, random, quantized, function, packed=packed, plain=plain, patterns=patterns[1])
 
 
 # ---------------------------------------------------------------- ops without weights
@@ -298,9 +320,11 @@ def _pair(choices: Choices, low: int, high: int) -> tuple[int, int]:
     return choices.integer(low, high), choices.integer(low, high)
 
 
-def _fill(choices: Choices, random: np.random.Generator, shape: Sequence[int], low: int, high: int) -> npt.NDArray[np.int64]:
+def _fill(
+    choices: Choices, random: np.random.Generator, shape: Sequence[int], low: int, high: int, patterns: Sequence[str] = _ANYTHING
+) -> npt.NDArray[np.int64]:
     """Return integers of a range: anything, one end of it, both ends, or all the same small number."""
-    match choices.pick(["any", "any", "any", "lowest", "highest", "ends", "ones", "zeros"]):
+    match choices.pick(patterns):
         case "any":
             return random.integers(low, high + 1, shape)
         case "ends":
@@ -315,17 +339,20 @@ def _fill(choices: Choices, random: np.random.Generator, shape: Sequence[int], l
             return np.zeros(shape, dtype=np.int64)
 
 
-def _activations(choices: Choices, random: np.random.Generator, shape: Sequence[int]) -> Int8Array:
-    return _fill(choices, random, shape, -128, 127).astype(np.int8)
+def _activations(choices: Choices, random: np.random.Generator, shape: Sequence[int], patterns: Sequence[str] = _ANYTHING) -> Int8Array:
+    return _fill(choices, random, shape, -128, 127, patterns).astype(np.int8)
 
 
 def _rescale(choices: Choices, random: np.random.Generator, reach: npt.NDArray[np.int64]) -> Requantize:
     """Return scales for accumulators up to `reach` each: some that spread them over the output, and the ends of what the fields can hold."""
     most, count = int(reach.max()), reach.size
     left = min(30, 31 - most.bit_length())
-    match choices.pick(["spread", "spread", "any", "smallest", "largest"]):
+    spread = requantize_params(np.minimum(random.uniform(20, 300, count) / (0.3 * max(most, 1)), 0.49), most)
+    match choices.pick(["spread", "spread", "ties", "any", "smallest", "largest"]):
         case "spread":
-            return requantize_params(np.minimum(random.uniform(20, 300, count) / (0.3 * max(most, 1)), 0.49), most)
+            return spread
+        case "ties":  # powers of two: many accumulators lie halfway between two outputs
+            return Requantize(multiplier=np.full(count, 1 << 30), right_shift=spread.right_shift, left_shift=spread.left_shift)
         case "any":
             shifts = random.integers(1, 32, count)
             return Requantize(multiplier=random.integers(1 << 30, 1 << 31, count), right_shift=shifts, left_shift=choices.integer(0, left))
@@ -365,6 +392,7 @@ def _one_layer(
         config=BitWidthConfig(model_digest="case", precisions=precisions),
         quantizations=tuple(Quantization(scale=0.05, zero_point=choices.pick([-128, 0, 127, -3, 41])) for _ in shapes),
         constants=(LayerConstants(layer="layer", **constants, **limits),),  # type: ignore[arg-type]
+        rounding=choices.rounding,
     )
 
 
@@ -375,9 +403,10 @@ def _case(
     function: str,
     packed: Channels | None = None,
     plain: Channels | None = None,
+    patterns: Sequence[str] = _ANYTHING,
 ) -> KernelCase:
     graph, block = quantized.graph, build_blocks(quantized)[0]
-    inputs = tuple(_activations(choices, random, graph.tensor(name).shape) for name in graph.inputs)
+    inputs = tuple(_activations(choices, random, graph.tensor(name).shape, patterns) for name in graph.inputs)
     expected = run_reference(quantized, inputs)
     arrays = () if packed is not None else tuple(_array(block, field.designator) for field in block.arrays)
     return KernelCase(

@@ -31,9 +31,26 @@ static inline void mps_ref_store(void *values, size_t pixel, size_t channels, si
 
 /* round(accumulator * multiplier * 2^-(32 + right_shift - left_shift)), half up: one product, one floor.
    [in] accumulator  times 2^left_shift within int32 */
-static inline int64_t mps_ref_rescale(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
+static inline int64_t mps_ref_rescale_once(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
   const int64_t product = accumulator * ((int64_t)1 << left_shift) * multiplier, half = (int64_t)1 << (31 + right_shift);
   return (product + half) >> (32 + right_shift); /* >> of a negative number floors, with every compiler that we build with */
+}
+
+/* The same scale as multiplier * 2^-31 * 2^exponent, rounded after each factor but a 2^exponent above 1, which comes first: the product half up, the
+   quotient half away from zero. */
+static inline int64_t mps_ref_rescale_twice(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
+  const int exponent = (int)left_shift - 1 - (int)right_shift;
+  const int64_t raised = exponent > 0 ? accumulator * ((int64_t)1 << exponent) : accumulator;
+  const int64_t high = (raised * multiplier + ((int64_t)1 << 30)) >> 31, divisor = exponent < 0 ? (int64_t)1 << -exponent : 1;
+  return high < 0 ? -((-high + divisor / 2) / divisor) : (high + divisor / 2) / divisor;
+}
+
+static inline int64_t mps_ref_rescale(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
+#ifdef MPS_DOUBLE_ROUNDING
+  return mps_ref_rescale_twice(accumulator, multiplier, left_shift, right_shift);
+#else
+  return mps_ref_rescale_once(accumulator, multiplier, left_shift, right_shift);
+#endif
 }
 
 /* The stored integer: zero point added, then clamped, the fused activation included. */
