@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole networks on every target: instructions of one inference with 8-bit weights everywhere, and with a searched config of 4 bits on average.
+"""Instructions of whole networks on every target: 8-bit weights everywhere, and a searched config of 4 bits on average from each search space.
 
 Needs the networks of MPSEARCH_DATA besides the tools of count_instructions.py. Every output equals the integer execution, or the script stops:
 
     python benchmarks/count_networks.py                                          the table of benchmarks/kernel_instructions.md
-    python benchmarks/count_networks.py kws_dscnn_s --on cortex-m55,rv32,host
+    python benchmarks/count_networks.py kws_dscnn_s --on cortex-m55,rv32,host --spaces w248-a8
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mpsearch.errors import ExportError, MpsearchError
@@ -28,6 +29,7 @@ from mpsearch.workloads.load import load_workload
 
 WORKLOADS = ("cifar10_resnet20", "kws_dscnn_s")
 TARGETS = (*CORES, "host")
+SPACES = ("w2to8-a8", "w248-a8")
 BUDGET = "bits=4"
 
 
@@ -37,18 +39,19 @@ def mean_bits(pipeline: Pipeline, config: BitWidthConfig) -> float:
     return sum(size * bits for size, bits in weights) / sum(size for size, _ in weights)
 
 
-def write_bundles(name: str, folder: Path) -> list[tuple[str, Path]]:
-    """Search a workload and write its two bundles; returns (title, folder) of each."""
+def write_bundles(name: str, spaces: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (title, folder) of a workload's bundle with 8 bits everywhere, and of one for each search space."""
     workload = load_workload(name)
-    request = stamped(RunRequest(workload=name, budget=(BUDGET,)), workload)
-    pipeline = Pipeline(workload, request, RunFolder(folder / "run"))
-    pipeline.folder.reopen(request)
-    configs = {"all 8": pipeline.config(pipeline.uniform(8)), f"searched, {BUDGET}": pipeline.config(pipeline.candidates()[0][1])}
-    bundles = []
-    for index, (title, config) in enumerate(configs.items()):
-        pipeline.export(config, folder / f"bundle{index}")
-        bundles.append((f"{title} ({mean_bits(pipeline, config):.2f})", folder / f"bundle{index}"))
-    return bundles
+    for space in spaces:
+        request = stamped(RunRequest(workload=name, budget=(BUDGET,), space=space), workload)
+        pipeline = Pipeline(workload, request, RunFolder(folder / space))
+        pipeline.folder.reopen(request)
+        if not (folder / "bundle-8").exists():
+            pipeline.export(pipeline.config(pipeline.uniform(8)), folder / "bundle-8")
+            yield "all 8", folder / "bundle-8"
+        config = pipeline.config(pipeline.candidates()[0][1])
+        pipeline.export(config, folder / f"bundle-{space}")
+        yield f"{mean_bits(pipeline, config):.2f}, searched in {space}", folder / f"bundle-{space}"
 
 
 def run(bundle: Path, target: str) -> TargetRun:
@@ -66,17 +69,18 @@ def run(bundle: Path, target: str) -> TargetRun:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Instructions of whole networks.")
     parser.add_argument("workloads", nargs="*", default=WORKLOADS, help=f"default: {' '.join(WORKLOADS)}")
+    parser.add_argument("--spaces", default=",".join(SPACES), help="search spaces, separated by commas (default: %(default)s)")
     parser.add_argument("--on", default=",".join(TARGETS), help="targets, separated by commas (default: %(default)s)")
     options = parser.parse_args()
     targets = options.on.split(",")
-    print(f"| network | weight bits (mean) | {' | '.join(targets)} |")
+    print(f"| network, M instructions | weight bits, mean | {' | '.join(targets)} |")
     print("|---|---|" + "---|" * len(targets))
     for workload in options.workloads:
         with tempfile.TemporaryDirectory() as name:
-            for title, bundle in write_bundles(workload, Path(name)):
+            for title, bundle in write_bundles(workload, options.spaces.split(","), Path(name)):
                 counts = [run(bundle, target).count for target in targets]
                 cells = [f"{count.instructions / 1e6:.2f}" for count in counts if count is not None]
-                print(f"| {workload}, M instructions | {title} | {' | '.join(cells)} |", flush=True)
+                print(f"| {workload} | {title} | {' | '.join(cells)} |", flush=True)
     return 0
 
 

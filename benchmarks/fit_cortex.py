@@ -2,8 +2,9 @@
 """Fits the rates in hw_models/cortex-m4.yaml and cortex-m7.yaml to what the shipped kernels execute.
 
 Every layer of a grid is run on an emulated core; cycles are estimated for a Cortex-M4 without wait states (kernels/qemu/count_plugin.c). The model of
-cost/latency.py, MACs / rate + outputs x requantisation + gathered values x gathering + overhead, is fitted to the relative errors, every
-coefficient at least 0; the first layer of an RGB image, few values under a small share of the work, counts a fifth.
+cost/latency.py, MACs / rate + outputs x requantisation + values gathered and laid out + pixels + overhead, is fitted to the relative errors, every
+coefficient at least 0; the first layer of an RGB image, few values under a small share of the work, and 5x5 depthwise kernels, which are not
+specialised, count a fifth.
 
     python benchmarks/fit_cortex.py            prints the fit and its errors
     python benchmarks/fit_cortex.py --write    and puts it into the device files
@@ -36,14 +37,32 @@ GRID = {
         Shape("CONV", 32, 32, 3, 16, 3),
         Shape("CONV", 25, 5, 64, 64, 1),
         Shape("CONV", 16, 16, 32, 64, 1),
+        Shape("CONV", 8, 8, 128, 128, 1),
+        Shape("CONV", 16, 16, 16, 32, 1),
     ),
     "dense": (Shape("DENSE", 1, 1, 640, 128), Shape("DENSE", 1, 1, 128, 128), Shape("DENSE", 1, 1, 64, 12)),
-    "depthwise": (Shape("DEPTHWISE", 25, 5, 64, 64, 3), Shape("DEPTHWISE", 12, 12, 32, 32, 3), Shape("DEPTHWISE", 8, 8, 48, 48, 5)),
+    "depthwise": (
+        Shape("DEPTHWISE", 25, 5, 64, 64, 3),
+        Shape("DEPTHWISE", 12, 12, 32, 32, 3),
+        Shape("DEPTHWISE", 8, 8, 128, 128, 3),
+        Shape("DEPTHWISE", 8, 8, 48, 48, 5),
+    ),
 }
 ADD = Shape("ADD", 32, 32, 16, 16)
 DUAL_ISSUE = {"cortex-m4": 1.0, "cortex-m7": 0.6}
 COUNTED = "instructions of the shipped C kernels (gcc 12, -O2) counted in QEMU, Cortex-M4 cycles estimated without wait states"
 HALVED = {"cortex-m4": "", "cortex-m7": "; times 0.6, assumed for the dual issue of Cortex-M7"}
+
+
+LEAST = 0.01
+WHAT = {
+    "overhead": "one kernel call",
+    "requantize": "per output, from the sum to the stored byte with the loops around it",
+    "gather": "per value that a convolution with a window copies",
+    "layout": "per value laid out for the products, once for all output channels",
+    "pixel": "per output pixel of a layer that lays out its values",
+}
+SHARED = ("requantize", "requantize_depthwise", "gather", "layout", "pixel", "overhead")
 
 
 @dataclass(frozen=True)
@@ -52,10 +71,17 @@ class Fit:
 
     cycles_per_mac: dict[tuple[str, int], float]
     errors: dict[tuple[str, int], list[float]]
-    requantize: float
-    gather: float
-    overhead: float
+    shared: dict[str, float]
     element: float
+
+
+def shared_counts(shape: Shape) -> tuple[int, ...]:
+    """Return what a layer has of each of SHARED."""
+    if shape.kind == "DEPTHWISE":
+        return 0, shape.output_values, 0, 0, 0, 1
+    pixels = shape.height * shape.width
+    laid = pixels * shape.inputs * shape.kernel**2
+    return shape.output_values, 0, laid if shape.kind == "CONV" and shape.kernel > 1 else 0, laid, pixels, 1
 
 
 def fit(bench: Bench, core: str) -> Fit:
@@ -64,26 +90,22 @@ def fit(bench: Bench, core: str) -> Fit:
     rows, counted, owners, weight = [], [], [], []
     for index, (operator, bits) in enumerate(keys):
         for shape in GRID[operator]:
-            cycles = bench.count(core, shape, bits).cycles
-            row = np.zeros(len(keys) + 3)
-            row[[index, -3, -2, -1]] = shape.macs, shape.output_values, shape.gathered_values, 1
+            row = np.zeros(len(keys) + len(SHARED))
+            row[index], row[len(keys) :] = shape.macs, shared_counts(shape)
             rows.append(row)
-            counted.append(cycles)
+            counted.append(bench.count(core, shape, bits).cycles)
             owners.append((operator, bits))
-            weight.append(0.2 if shape.inputs == 3 else 1.0)
+            weight.append(0.2 if shape.inputs == 3 or shape.kernel == 5 else 1.0)
     matrix, cycles_seen, weights = np.array(rows), np.array(counted, dtype=np.float64), np.array(weight)
     found, _ = nnls(matrix * (weights / cycles_seen)[:, None], weights)
     errors: dict[tuple[str, int], list[float]] = {key: [] for key in keys}
     for key, predicted, seen in zip(owners, matrix @ found, cycles_seen, strict=True):
         errors[key].append(relative_error(float(predicted), float(seen)))
-    element = bench.count(core, ADD, 8).cycles / ADD.output_values
     return Fit(
-        cycles_per_mac=dict(zip(keys, found[:-3].tolist(), strict=True)),
+        cycles_per_mac=dict(zip(keys, found[: len(keys)].tolist(), strict=True)),
         errors=errors,
-        requantize=float(found[-3]),
-        gather=float(found[-2]),
-        overhead=float(found[-1]),
-        element=element,
+        shared=dict(zip(SHARED, found[len(keys) :].tolist(), strict=True)),
+        element=bench.count(core, ADD, 8).cycles / ADD.output_values,
     )
 
 
@@ -102,6 +124,9 @@ def compute_block(core: str, result: Fit) -> str:
             f"        1 / {cycles * factor:.3f} cycles per MAC: {COUNTED}{HALVED[core]}. Fitted to {len(GRID[operator])} layers by "
             f"benchmarks/fit_cortex.py, off by at most {worst:.0%} there.",
         ]
+        if operator == "depthwise":
+            lines += ["    requantize_cycles:", f"      value: {max(result.shared['requantize_depthwise'] * factor, LEAST):.3g}"]
+            lines += ["      source: >-", f"        per output, fitted together with the rates: {COUNTED}{HALVED[core]}"]
     lines += [
         "  - operator: elementwise",
         "    activation_bits: 8",
@@ -125,13 +150,12 @@ def write(core: str, result: Fit) -> None:
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"(?ms)^compute:\n.*?(?=^memories:)", lambda _: compute_block(core, result), text)
     whole = f"fitted together with the rates by benchmarks/fit_cortex.py: {COUNTED}{HALVED[core]}"
-    overhead = quantity("overhead_cycles", max(result.overhead * factor, 1), f"one kernel call, {whole}")
-    requantize = quantity(
-        "requantize_cycles", result.requantize * factor, f"per output, from the sum to the stored byte with the loops around it, {whole}"
+    block = "".join(
+        quantity(f"{name}_cycles", value, f"{what}, {whole}")
+        for name, what in WHAT.items()
+        if (value := max(result.shared[name] * factor, LEAST if name in ("overhead", "requantize") else 0)) > 0
     )
-    gather = quantity("gather_cycles", result.gather * factor, f"per value that a convolution with a window copies, {whole}")
-    text = re.sub(r"(?ms)^overhead_cycles:\n.*?(?=^requantize_cycles:)", lambda _: overhead, text)
-    text = re.sub(r"(?ms)^requantize_cycles:\n.*?(?=^active_power_w:)", lambda _: requantize + gather, text)
+    text = re.sub(r"(?ms)^overhead_cycles:\n.*?(?=^active_power_w:)", lambda _: block, text)
     path.write_text(text, encoding="utf-8")
 
 
@@ -140,7 +164,7 @@ def main() -> int:
         bench = Bench(Path(name))
         for core in DUAL_ISSUE:
             result = fit(bench, core)
-            shared = f"requantisation {result.requantize:.1f}, gathering {result.gather:.2f}, overhead {result.overhead:.0f}"
+            shared = ", ".join(f"{name} {value:.3g}" for name, value in result.shared.items())
             print(f"\n{core}: {shared}, addition {result.element:.1f} cycles\n")
             print("| operator | weight bits | cycles per MAC | errors on the grid |\n|---|---|---|---|")
             for (operator, bits), cycles in result.cycles_per_mac.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mpsearch.errors import MpsearchError as MpsearchError
+    from mpsearch.evaluate.apply import apply as apply
     from mpsearch.records import BitWidthConfig as BitWidthConfig
     from mpsearch.records import Precision as Precision
     from mpsearch.workloads.load import load_workload as load_workload
@@ -23,10 +24,11 @@ _HOMES = {
     "MpsearchError": "mpsearch.errors",
     "Precision": "mpsearch.records",
     "Workload": "mpsearch.workloads.workload",
+    "apply": "mpsearch.evaluate.apply",
     "load_workload": "mpsearch.workloads.load",
 }
 
-__all__ = ["BitWidthConfig", "MpsearchError", "Precision", "Workload", "__version__", "load_workload"]
+__all__ = ["BitWidthConfig", "MpsearchError", "Precision", "Workload", "__version__", "apply", "load_workload"]
 
 
 def __getattr__(name: str) -> object:

@@ -89,6 +89,7 @@ class ComputeRate:
         weight_bits: Bits per weight; None for elementwise operators.
         activation_bits: Bits per activation.
         macs_per_cycle: Multiply-accumulates per cycle; elements per cycle for elementwise operators.
+        requantize_cycles: Cycles per output, where this operator's differ from the device's.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -97,6 +98,7 @@ class ComputeRate:
     weight_bits: Bits | None = None
     activation_bits: Bits
     macs_per_cycle: Quantity
+    requantize_cycles: Quantity | None = None
 
     def __post_init__(self) -> None:
         """Check that weight bits are given exactly where there are weights."""
@@ -139,6 +141,8 @@ class HardwareModel:
         overhead_cycles: Cycles per layer call.
         requantize_cycles: Cycles per output of a layer with weights.
         gather_cycles: Cycles per value that a convolution with a window copies out of its input; None if its kernels copy nothing.
+        layout_cycles: Cycles per value that a convolution or dense layer lays out for its products, once for all output channels; None if nothing is.
+        pixel_cycles: Cycles per output pixel (row, for a dense layer) of a layer that lays out its values; None if there are none.
         active_power_w: Power while computing; None if unknown.
     """
 
@@ -154,6 +158,8 @@ class HardwareModel:
     overhead_cycles: Quantity
     requantize_cycles: Quantity
     gather_cycles: Quantity | None = None
+    layout_cycles: Quantity | None = None
+    pixel_cycles: Quantity | None = None
     active_power_w: Quantity | None = None
 
     def __post_init__(self) -> None:
@@ -171,8 +177,8 @@ class HardwareModel:
             if len(homes) != 1:
                 raise ValueError(f"memories: {len(homes)} of them hold {content}, wanted exactly one")
 
-    def rate(self, operator: str, precision: Precision | None) -> float | None:
-        """Return MACs (elements, for elementwise operators) per cycle, or None if the device has no such rate.
+    def rate(self, operator: str, precision: Precision | None) -> ComputeRate | None:
+        """Return how fast an operator runs at a precision, or None if the device does not have it.
 
         Args:
             operator: Operator class.
@@ -182,7 +188,7 @@ class HardwareModel:
         activation_bits = 8 if precision is None else precision.activation_bits
         for rate in self.compute:
             if (rate.operator, rate.weight_bits, rate.activation_bits) == (operator, weight_bits, activation_bits):
-                return rate.macs_per_cycle.value
+                return rate
         return None
 
     def memory(self, content: Literal["weights", "activations"]) -> Memory:

@@ -12,10 +12,12 @@ import tomllib
 import zipfile
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mpsearch
+from mpsearch.quant.native import LIBRARY
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "ray", "mlflow", "sklearn", "pulp", "optuna")
@@ -64,6 +66,18 @@ def test_the_example_of_the_readme_is_a_workload(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(# my_network\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "my_network.py").write_text(example)
     assert mpsearch.load_workload(f"{tmp_path}/my_network.py:make_workload").name == "my_network"
+
+
+@pytest.mark.skipif(not LIBRARY.is_file(), reason="NO NATIVE LIBRARY: build the package with a C compiler")
+def test_the_packed_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(import torch\n.*?mpsearch\.apply.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["output"].shape == (32, 10)
+    assert type(names["packed"][0]).__name__ == "PackedLinear"
+    integers = 512 * 1024 * 4 // 8 + 1024 * 10
+    assert integers < (tmp_path / "packed.pt").stat().st_size < integers + 30_000  # a scale for every 128 weights, biases, the archive's own
 
 
 def test_the_changelog_has_a_place_for_what_comes_next() -> None:

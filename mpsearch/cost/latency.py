@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mpsearch.catalog import HardwareModel
+from mpsearch.catalog import HardwareModel, Quantity
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.errors import HardwareModelError
-from mpsearch.quant.packed_size import constant_bytes, gathered_values
+from mpsearch.quant.packed_size import constant_bytes, gathered_values, laid_pixels, laid_values
 from mpsearch.records import AvgPool2d, Layer, LayerGraph, MaxPool2d, MetricCost, Precision
 
 
@@ -22,7 +22,7 @@ class Roofline:
         weights: Reading the layer's constants once.
         activations: Reading the inputs and writing the output once.
         requantize: Turning accumulators into outputs; not overlapped.
-        gather: Copying windows out of the input; not overlapped.
+        layout: Copying windows out of the input and laying out their values for the products; not overlapped.
         overhead: Calling the kernel; not overlapped.
     """
 
@@ -30,13 +30,13 @@ class Roofline:
     weights: float = 0.0
     activations: float = 0.0
     requantize: float = 0.0
-    gather: float = 0.0
+    layout: float = 0.0
     overhead: float = 0.0
 
     @property
     def total(self) -> float:
         """Cycles of the layer."""
-        return max(self.compute, self.weights, self.activations) + self.requantize + self.gather + self.overhead
+        return max(self.compute, self.weights, self.activations) + self.requantize + self.layout + self.overhead
 
     @property
     def binding(self) -> str:
@@ -96,13 +96,19 @@ def layer_roofline(graph: LayerGraph, layer: Layer, precision: Precision | None,
     weighted = layer.weight is not None
     output = graph.tensor(layer.output).size
     return Roofline(
-        compute=(layer.macs if weighted else _elements(graph, layer)) / rate,
+        compute=(layer.macs if weighted else _elements(graph, layer)) / rate.macs_per_cycle.value,
         weights=constant_bytes(graph, layer, precision) / hardware.memory("weights").bytes_per_cycle.value,
         activations=activation_bytes(graph, layer, precision) / hardware.memory("activations").bytes_per_cycle.value,
-        requantize=output * hardware.requantize_cycles.value if weighted else 0.0,
-        gather=gathered_values(graph, layer) * hardware.gather_cycles.value if hardware.gather_cycles else 0.0,
+        requantize=output * (rate.requantize_cycles or hardware.requantize_cycles).value if weighted else 0.0,
+        layout=_cycles(gathered_values(graph, layer), hardware.gather_cycles)
+        + _cycles(laid_values(graph, layer), hardware.layout_cycles)
+        + _cycles(laid_pixels(graph, layer), hardware.pixel_cycles),
         overhead=hardware.overhead_cycles.value,
     )
+
+
+def _cycles(count: int, each: Quantity | None) -> float:
+    return count * each.value if each else 0.0
 
 
 def activation_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,73 +21,18 @@ import numpy.typing as npt
 
 from mpsearch.errors import QuantizationError
 from mpsearch.quant.bitpack import PLANES, pack
-from mpsearch.quant.native import LIBRARY, native_library
+from mpsearch.quant.host_library import Conv2dStruct, RequantizeStruct, WeightsStruct, check_status, host_isa, host_library, use_host_isa
 from mpsearch.records import Requantize
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int8]
 
+__all__ = ["GROUP_SIZES", "PackedConv2d", "PackedDense", "host_isa", "use_host_isa"]
+
 GROUP_SIZES = (32, 64, 128)
 """Weights of a dense layer that may share one scale, apart from all of an output channel's."""
 
 _CHANNELS, _MOST_VALUES = 16, 1 << 16
-_NO_MEMORY, _NO_SUCH_ISA = 2, 3
-
-
-class _Weights(ctypes.Structure):
-    """mps_host_weights."""
-
-    _fields_ = (
-        *((name, ctypes.c_uint32) for name in ("output_c", "input_c", "bits", "group")),
-        *((name, ctypes.c_void_p) for name in ("weights", "sums", "scale")),
-    )
-
-
-class _Requantize(ctypes.Structure):
-    """mps_host_requantize."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("bias", "multiplier", "right_shift")),
-        ("left_shift", ctypes.c_uint32),
-        *((name, ctypes.c_int32) for name in ("input_zero_point", "output_zero_point", "lowest", "highest")),
-    )
-
-
-class _Conv2d(ctypes.Structure):
-    """mps_host_conv2d."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_uint32)
-        for name in (
-            *("batch", "input_h", "input_w", "input_c", "output_h", "output_w", "output_c", "kernel_h", "kernel_w"),
-            *("stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left", "groups"),
-        )
-    )
-
-
-def host_isa() -> str:
-    """Return the instruction set in use: "avx512vnni", "avx2", "neon" or "scalar".
-
-    Raises:
-        QuantizationError: There is no native library, or MPS_ISA asks for an instruction set that is not to be had.
-    """
-    name = _library().mps_host_isa()
-    if name is None:
-        raise _no_such_isa(os.environ.get("MPS_ISA", ""))
-    return str(name.decode())
-
-
-def use_host_isa(name: str | None) -> None:
-    """Take another instruction set for all layers from now on; not while one runs.
-
-    Args:
-        name: As `host_isa` names them; None goes back to what MPS_ISA says, or to the best.
-
-    Raises:
-        QuantizationError: It is not to be had on this processor.
-    """
-    if _library().mps_host_use_isa(None if name is None else name.encode()) != 0:
-        raise _no_such_isa(os.environ.get("MPS_ISA", "") if name is None else name)
 
 
 class PackedDense:
@@ -112,6 +56,16 @@ class PackedDense:
         self._packed, self._sums = _pack(weight, bits)
         self._scale = None if scale is None else _tiled_scale(scale, weight.shape, group_size)
 
+    @functools.cached_property
+    def _struct(self) -> WeightsStruct:
+        """Where the arrays lie; made anew in a copy."""
+        outputs, inputs = self.shape
+        pointers = (self._packed.ctypes.data, self._sums.ctypes.data, _address(self._scale))
+        return WeightsStruct(outputs, inputs, self.bits, self.group_size or 0, *pointers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_struct"}
+
     @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights, scales aside."""
@@ -120,7 +74,7 @@ class PackedDense:
     def unpack(self) -> Integers:
         """Return the (out, in) weights."""
         weight = np.empty(self.shape, dtype=np.int8)
-        _check(_library().mps_host_unpack(*self.shape, self.bits, self._packed.ctypes.data, weight.ctypes.data))
+        check_status(host_library().mps_host_unpack(*self.shape, self.bits, self._packed.ctypes.data, weight.ctypes.data))
         return weight
 
     def multiply(self, x: Floats, bias: npt.ArrayLike | None = None, threads: int = 1, out: Floats | None = None) -> Floats:
@@ -146,8 +100,11 @@ class PackedDense:
         out = _output(out, (*x.shape[:-1], self.shape[0]), np.float32)
         offset = _channel_array("bias", bias, np.float32, self.shape[0])
         rows = x.size // self.shape[1]
-        weights = _weights(self)
-        _check(_library().mps_host_dense_float(ctypes.byref(weights), rows, x.ctypes.data, _address(offset), out.ctypes.data, _thread_count(threads)))
+        check_status(
+            host_library().mps_host_dense_float(
+                ctypes.byref(self._struct), rows, x.ctypes.data, _address(offset), out.ctypes.data, _thread_count(threads)
+            )
+        )
         return out
 
     def multiply_integers(
@@ -185,9 +142,10 @@ class PackedDense:
         out = _output(out, (*x.shape[:-1], self.shape[0]), np.int8)
         job, _kept = _requantize_job(self.shape[0], input_zero_point, bias, requantize, output_zero_point, lowest, highest)
         rows = x.size // self.shape[1]
-        weights = _weights(self)
-        _check(
-            _library().mps_host_dense_integers(ctypes.byref(weights), rows, x.ctypes.data, ctypes.byref(job), out.ctypes.data, _thread_count(threads))
+        check_status(
+            host_library().mps_host_dense_integers(
+                ctypes.byref(self._struct), rows, x.ctypes.data, ctypes.byref(job), out.ctypes.data, _thread_count(threads)
+            )
         )
         return out
 
@@ -265,9 +223,9 @@ class PackedConv2d:
         tail = (x.ctypes.data, _address(offset), out.ctypes.data, _thread_count(threads))
         if self.is_depthwise:
             taps = (self.bits, self._taps.ctypes.data, self._scale.ctypes.data)
-            _check(_library().mps_host_depthwise2d_float(ctypes.byref(shape), *taps, *tail))
+            check_status(host_library().mps_host_depthwise2d_float(ctypes.byref(shape), *taps, *tail))
         else:
-            _check(_library().mps_host_conv2d_float(ctypes.byref(shape), self._groups(), *tail))
+            check_status(host_library().mps_host_conv2d_float(ctypes.byref(shape), self._structs, *tail))
         return out
 
     def convolve_integers(
@@ -305,9 +263,9 @@ class PackedConv2d:
         job, _kept = _requantize_job(self.shape[0], input_zero_point, bias, requantize, output_zero_point, lowest, highest)
         tail = (x.ctypes.data, ctypes.byref(job), out.ctypes.data, _thread_count(threads))
         if self.is_depthwise:
-            _check(_library().mps_host_depthwise2d_integers(ctypes.byref(shape), self.bits, self._taps.ctypes.data, *tail))
+            check_status(host_library().mps_host_depthwise2d_integers(ctypes.byref(shape), self.bits, self._taps.ctypes.data, *tail))
         else:
-            _check(_library().mps_host_conv2d_integers(ctypes.byref(shape), self._groups(), *tail))
+            check_status(host_library().mps_host_conv2d_integers(ctypes.byref(shape), self._structs, *tail))
         return out
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -321,11 +279,12 @@ class PackedConv2d:
         sizes = (height + top + bottom - reach[0], width + left + right - reach[1])
         if min(sizes) < 0:
             raise QuantizationError(
-                f"Packed convolution: an input of {height}x{width} with padding {self.padding} is smaller than a kernel that spans {reach[0]}x{reach[1]}."
+                f"Packed convolution: an input of {height}x{width} with padding {self.padding} is smaller than a kernel that spans "
+                f"{reach[0]}x{reach[1]}."
             )
         return sizes[0] // self.stride[0] + 1, sizes[1] // self.stride[1] + 1
 
-    def _arrays(self, x: npt.NDArray[Any], kind: type, out: npt.NDArray[Any] | None) -> tuple[npt.NDArray[Any], _Conv2d, npt.NDArray[Any]]:
+    def _arrays(self, x: npt.NDArray[Any], kind: type, out: npt.NDArray[Any] | None) -> tuple[npt.NDArray[Any], Conv2dStruct, npt.NDArray[Any]]:
         channels = self.shape[3] * self.groups
         if x.ndim != 4:
             raise QuantizationError(f"Packed convolution: got an input of shape {x.shape}, wanted (batch, height, width, {channels}).")
@@ -333,50 +292,16 @@ class PackedConv2d:
         batch, height, width, _ = x.shape
         size = self.output_size(height, width)
         kernel, sides = (*self.shape[1:3], *self.stride, *self.dilation), (self.padding[0], self.padding[2])
-        shape = _Conv2d(batch, height, width, channels, *size, self.shape[0], *kernel, *sides, self.groups)
+        shape = Conv2dStruct(batch, height, width, channels, *size, self.shape[0], *kernel, *sides, self.groups)
         return x, shape, _output(out, (batch, *size, self.shape[0]), kind)
 
-    def _groups(self) -> ctypes.Array[_Weights]:
-        return (_Weights * self.groups)(*(_weights(part) for part in self._parts))
+    @functools.cached_property
+    def _structs(self) -> ctypes.Array[WeightsStruct]:
+        """Where the arrays of every group lie; made anew in a copy."""
+        return (WeightsStruct * self.groups)(*(part._struct for part in self._parts))
 
-
-@functools.cache
-def _bound_library(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Declare the functions of mps_host.h."""
-    pointer, size, unsigned = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
-    library.mps_host_isa.argtypes, library.mps_host_isa.restype = [], ctypes.c_char_p
-    library.mps_host_use_isa.argtypes = [ctypes.c_char_p]
-    library.mps_host_packed_bytes.argtypes, library.mps_host_packed_bytes.restype = [size, size, unsigned], size
-    library.mps_host_pack.argtypes = [size, size, unsigned, pointer, pointer, pointer]
-    library.mps_host_unpack.argtypes = [size, size, unsigned, pointer, pointer]
-    library.mps_host_dense_float.argtypes = [pointer, size, pointer, pointer, pointer, unsigned]
-    library.mps_host_dense_integers.argtypes = [pointer, size, pointer, pointer, pointer, unsigned]
-    library.mps_host_conv2d_float.argtypes = [pointer, pointer, pointer, pointer, pointer, unsigned]
-    library.mps_host_conv2d_integers.argtypes = [pointer, pointer, pointer, pointer, pointer, unsigned]
-    library.mps_host_depthwise2d_float.argtypes = [pointer, unsigned, pointer, pointer, pointer, pointer, pointer, unsigned]
-    library.mps_host_depthwise2d_integers.argtypes = [pointer, unsigned, pointer, pointer, pointer, pointer, unsigned]
-    return library
-
-
-def _library() -> ctypes.CDLL:
-    library = native_library()
-    if library is None or not hasattr(library, "mps_host_isa"):
-        raise QuantizationError(f"There are no packed host kernels at {LIBRARY}.", "install mpsearch with a C compiler and POSIX threads at hand.")
-    return _bound_library(library)
-
-
-def _no_such_isa(name: str) -> QuantizationError:
-    return QuantizationError(
-        f"MPS_ISA: got '{name}', but this processor or build has no such kernels.", "use scalar, avx2, avx512vnni or neon, or leave it unset."
-    )
-
-
-def _check(status: int) -> None:
-    if status == _NO_SUCH_ISA:
-        raise _no_such_isa(os.environ.get("MPS_ISA", ""))
-    if status == _NO_MEMORY:
-        raise MemoryError("packed host kernels: no memory for the activations")
-    assert status == 0, status  # everything else was checked on the way in
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_structs"}
 
 
 def _int8(what: str, weight: Integers, rank: int) -> Integers:
@@ -391,7 +316,7 @@ def _pack(weight: Integers, bits: int) -> tuple[npt.NDArray[np.uint8], npt.NDArr
         raise QuantizationError(f"Packed weights: got {bits} bits, wanted 2 to 8.")
     if inputs > _MOST_VALUES:
         raise QuantizationError(f"Packed weights: {inputs} weights an output may overflow its accumulator, at most {_MOST_VALUES} do not.")
-    library = _library()
+    library = host_library()
     packed = _aligned(library.mps_host_packed_bytes(outputs, inputs, bits), np.uint8)
     sums = np.zeros(outputs + -outputs % _CHANNELS, dtype=np.int32)
     if library.mps_host_pack(outputs, inputs, bits, weight.ctypes.data, packed.ctypes.data, sums.ctypes.data) != 0:
@@ -422,12 +347,6 @@ def _aligned(count: int, kind: type) -> npt.NDArray[Any]:
     return memory[start : start + size].view(kind)
 
 
-def _weights(layer: PackedDense) -> _Weights:
-    outputs, inputs = layer.shape
-    scale = _address(layer._scale)
-    return _Weights(outputs, inputs, layer.bits, layer.group_size or 0, layer._packed.ctypes.data, layer._sums.ctypes.data, scale)
-
-
 def _rows(what: str, x: npt.NDArray[Any], kind: type, channels: int) -> npt.NDArray[Any]:
     if x.dtype != kind or x.ndim < 1 or x.shape[-1] != channels:
         raise QuantizationError(f"{what}: got an input of {x.dtype} and shape {x.shape}, wanted {np.dtype(kind)} with {channels} channels last.")
@@ -448,7 +367,7 @@ def _output(out: npt.NDArray[Any] | None, shape: tuple[int, ...], kind: type) ->
 def _channel_array(what: str, values: npt.ArrayLike | None, kind: type, channels: int) -> npt.NDArray[Any] | None:
     if values is None:
         return None
-    array = np.ascontiguousarray(values, dtype=kind)
+    array: npt.NDArray[Any] = np.ascontiguousarray(values, dtype=kind)
     if array.shape != (channels,):
         raise QuantizationError(f"Packed layer: got a {what} of shape {array.shape}, wanted ({channels},).")
     return array
@@ -466,7 +385,7 @@ def _thread_count(threads: int) -> int:
 
 def _requantize_job(
     channels: int, input_zero_point: int, bias: npt.ArrayLike | None, params: Requantize, output_zero_point: int, lowest: int, highest: int
-) -> tuple[_Requantize, tuple[npt.NDArray[Any] | None, ...]]:
+) -> tuple[RequantizeStruct, tuple[npt.NDArray[Any] | None, ...]]:
     """Return the structure and the arrays that it points to."""
     if params.multiplier.size not in (1, channels):
         raise QuantizationError(f"Packed layer: got {params.multiplier.size} multipliers, wanted 1 or {channels}.")
@@ -475,8 +394,9 @@ def _requantize_job(
             f"Packed layer: got zero points {input_zero_point} and {output_zero_point} and a range of [{lowest}, {highest}], wanted them within int8."
         )
     offset = _channel_array("bias", bias, np.int32, channels)
-    multiplier = np.ascontiguousarray(np.broadcast_to(params.multiplier, (channels,)))
-    shift = np.ascontiguousarray(np.broadcast_to(params.right_shift, (channels,)))
+    multiplier, shift = params.multiplier, params.right_shift
+    if multiplier.size != channels:
+        multiplier, shift = np.repeat(multiplier, channels), np.repeat(shift, channels)
     pointers = (_address(offset), multiplier.ctypes.data, shift.ctypes.data)
-    job = _Requantize(*pointers, params.left_shift, input_zero_point, output_zero_point, lowest, highest)
+    job = RequantizeStruct(*pointers, params.left_shift, input_zero_point, output_zero_point, lowest, highest)
     return job, (offset, multiplier, shift)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mpsearch.catalog import HardwareModel
+from mpsearch.catalog import HardwareModel, Quantity
 from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, layer_costs
 from mpsearch.cost.request import CostRequest
 from mpsearch.errors import HardwareModelError, RecordError
@@ -81,26 +81,30 @@ def test_shared_weights_count_once_in_the_mean(graph: LayerGraph, offered: Offer
 
 
 def test_latency_is_the_roofline_worked_out_by_hand(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:
-    def rate(operator: str, bits: int | None) -> float:
-        return hardware.rate(operator, Precision(weight_bits=bits) if bits else None) or 0.0
-
-    overhead, requantize = hardware.overhead_cycles.value, hardware.requantize_cycles.value
-    gather = hardware.gather_cycles.value if hardware.gather_cycles else 0.0
-    convs = 2 * (9216 / rate("conv2d", 8) + 256 * requantize + 9216 / 4 * gather + overhead)
-    depthwise = 2304 / rate("depthwise", 4) + 256 * requantize + overhead
-    add_and_pool = 256 / rate("elementwise", None) + overhead + 64 * 4 / rate("elementwise", None) + overhead
-    dense = 640 / rate("dense", 2) + 10 * requantize + overhead
-    metric = build_cost_table(graph, offered, precisions, hardware, ["latency"]).metric("latency")
+    quantity = Quantity(value=1.0, source="by hand")
+    rates = {"conv2d": (2.0, None), "depthwise": (0.5, replace(quantity, value=11.0)), "dense": (1.0, None), "elementwise": (0.25, None)}
+    compute = [
+        replace(rate, macs_per_cycle=replace(quantity, value=rates[rate.operator][0]), requantize_cycles=rates[rate.operator][1])
+        for rate in hardware.compute
+    ]
+    costs = {"overhead": 100.0, "requantize": 7.0, "gather": 3.0, "layout": 2.0, "pixel": 40.0}
+    device = replace(hardware, compute=tuple(compute), **{f"{name}_cycles": replace(quantity, value=value) for name, value in costs.items()})
+    convs = 2 * (9216 / 2.0 + 256 * 7.0 + 9216 / 4 * (3.0 + 2.0) + 64 * 40.0 + 100.0)
+    depthwise = 2304 / 0.5 + 256 * 11.0 + 100.0
+    add_and_pool = 256 / 0.25 + 100.0 + 64 * 4 / 0.25 + 100.0
+    dense = 640 / 1.0 + 10 * 7.0 + 64 * 2.0 + 40.0 + 100.0
+    metric = build_cost_table(graph, offered, precisions, device, ["latency"]).metric("latency")
     assert metric.total(np.array([2, 1, 0])) == pytest.approx((convs + depthwise + add_and_pool + dense) / 180e6)
 
 
-def test_a_device_whose_kernels_copy_nothing_pays_nothing_for_it(
-    graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel
+@pytest.mark.parametrize(("name", "count"), [("gather_cycles", 2 * 9216 / 4), ("layout_cycles", 2 * 9216 / 4 + 64), ("pixel_cycles", 2 * 64 + 1)])
+def test_a_device_whose_kernels_lay_out_nothing_pays_nothing_for_it(
+    name: str, count: float, graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel
 ) -> None:
-    choice, without = np.array([2, 1, 0]), replace(hardware, gather_cycles=None)
-    paid, free = (build_cost_table(graph, offered, precisions, device, ["latency"]).metric("latency").total(choice) for device in (hardware, without))
-    assert hardware.gather_cycles is not None
-    assert (paid - free) * 180e6 == pytest.approx(2 * 9216 / 4 * hardware.gather_cycles.value)
+    choice, paying = np.array([2, 1, 0]), replace(hardware, **{name: Quantity(value=5.0, source="by hand")})
+    devices = (paying, replace(hardware, **{name: None}))
+    paid, free = (build_cost_table(graph, offered, precisions, device, ["latency"]).metric("latency").total(choice) for device in devices)
+    assert (paid - free) * 180e6 == pytest.approx(count * 5.0)
 
 
 def test_energy_is_power_times_latency(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from mpsearch.records import QuantizedGraph
 from tests.export.harness import run_kernels
 from tests.export.models import GraphMaker
+from tests.export.random_graphs import STEPS, append, random_graphs
 from tests.export.reference import run_reference
 from tests.kernels.builds import BUILDS, build_library
 
 SEEDS = st.integers(0, 2**32 - 1)
 BITS = st.integers(2, 8)
-STEPS = ("conv", "strided", "grouped", "depthwise", "pointwise", "residual", "gate", "max_pool", "avg_pool", "pad", "turn", "cut", "join", "dense")
 
 
 @pytest.fixture(scope="session", params=["gcc-O2", "gcc-simd"])
@@ -39,57 +39,10 @@ def assert_same(kernels: ctypes.CDLL, maker: GraphMaker, quantized: QuantizedGra
         np.testing.assert_array_equal(run_kernels(kernels, quantized, given_inputs), run_reference(quantized, given_inputs))
 
 
-def append(maker: GraphMaker, value: str, step: str, bits: int, channels: int) -> str:
-    """Return the output of one more layer, or of a few that belong together."""
-    height, width, inputs = maker.shape(value)
-    match step:
-        case "conv":
-            return maker.conv(value, channels, (3, 2), bits, padding=(1, 1, 1, 0))
-        case "strided":
-            return maker.conv(value, channels, (2, 3), bits, padding=(1, 0, 1, 1), stride=(2, 1), dilation=(1, 1))
-        case "grouped":
-            return maker.conv(value, 2 * inputs, (1, 3), bits, padding=(0, 0, 2, 2), dilation=(1, 2), groups=inputs if inputs % 2 else 2)
-        case "depthwise":
-            return maker.conv(value, inputs, (3, 3), bits, padding=(1, 1, 1, 1), groups=inputs)
-        case "pointwise":
-            return maker.conv(value, channels, (1, 1), bits)
-        case "residual":
-            return maker.add(value, maker.conv(value, inputs, (3, 3), bits, padding=(1, 1, 1, 1)))
-        case "gate":
-            return maker.mul(value, maker.unary(maker.mean(value, (0, 1), keep=True)))
-        case "max_pool":
-            return maker.max_pool(value, (2, 3), (1, 2), (1, 0, 1, 1))
-        case "avg_pool":
-            return maker.avg_pool(value, (3, 2), (2, 1), (1, 1, 1, 0), whole=channels % 2 == 0)
-        case "pad":
-            return maker.pad(value, [0, 1, 2], [1, 0, 0])
-        case "turn":
-            return maker.transpose(value, (2, 0, 1) if channels % 2 else (1, 0, 2))
-        case "cut":
-            return maker.slice(value, [0, 0, inputs // 3], [height, width, inputs], [1, 2, 1])
-        case "join":
-            return maker.concat([value, maker.unary(value)], channels % 3)
-        case _:
-            return maker.linear(value, channels, bits)
-
-
 @settings(max_examples=200)
-@given(
-    seed=SEEDS,
-    extreme=st.booleans(),
-    size=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 20)),
-    steps=st.lists(st.tuples(st.sampled_from(STEPS), BITS, st.integers(1, 20)), min_size=1, max_size=6),
-)
-def test_any_graph_computes_in_its_arena_what_the_interpreter_does(
-    kernels: ctypes.CDLL, seed: int, extreme: bool, size: tuple[int, int, int], steps: list[tuple[str, int, int]]
-) -> None:
-    maker = GraphMaker(seed, extreme)
-    value = maker.input(*size)
-    for step in steps:
-        if np.prod(maker.shape(value)) < 3000:
-            value = append(maker, value, *step)
-    value = maker.linear(maker.reshape(value, int(np.prod(maker.shape(value)))), 3, 5)
-    assert_same(kernels, maker, maker.finish(value))
+@given(made=random_graphs())
+def test_any_graph_computes_in_its_arena_what_the_interpreter_does(kernels: ctypes.CDLL, made: tuple[GraphMaker, QuantizedGraph]) -> None:
+    assert_same(kernels, *made)
 
 
 @pytest.mark.parametrize("step", STEPS)

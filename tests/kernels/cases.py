@@ -49,6 +49,7 @@ WIDTHS = tuple(range(2, 9))
 ACTIVATION_WIDTHS = tuple((source, target) for source in (4, 8, 16) for target in (4, 8, 16) if (source, target) != (8, 8))
 """Bits of input and output, where they are not both bytes."""
 _INT32_MAX = 2**31 - 1
+_ANYTHING = ("any", "any", "any", "lowest", "highest", "ends", "ones", "zeros")
 _DTYPES = {"i1": np.int8, "u1": np.uint8, "i4": np.int32}
 
 
@@ -108,26 +109,37 @@ def conv2d(choices: Choices, bits: int, input_bits: int = 8, output_bits: int = 
     groups, per_group, out_per_group = choices.pick(
         [(1, 1, 1), (1, 3, 5), (1, 8, 4), (1, 16, 16), (1, 67, 3), (1, 64, 2), (2, 2, 3), (3, 4, 2), (2, 33, 1), (4, 1, 1), (5, 1, 3)]
     )
-    kernel = choices.pick([(1, 1), (1, 1), (3, 3), (1, 4), (4, 1), (2, 3), (5, 5)])
+    if choices.pick([False, True]):
+        groups, per_group, out_per_group = 1, choices.integer(1, 70), choices.integer(1, 19)
+    kernel = choices.pick([(1, 1), (1, 1), (3, 3), (1, 4), (4, 1), (2, 3), (5, 5), (10, 4)])
     stride, dilation = _pair(choices, 1, 3), _pair(choices, 1, 2)
     padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (2, 0, 0, 2), (1, 3, 2, 0)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=groups)
-    return _convolution(choices, "mps_conv2d", op, kernel, groups * out_per_group, per_group, bits, input_bits, output_bits)
+    return _convolution(choices, "mps_conv2d", op, kernel, groups * out_per_group, per_group, bits, widths=(input_bits, output_bits))
 
 
 def depthwise2d(choices: Choices, bits: int) -> KernelCase:
     channels, multiplicity = choices.pick([(1, 1), (1, 3), (2, 1), (3, 2), (5, 1), (16, 1), (63, 1), (64, 1), (65, 1), (131, 1), (40, 3)])
-    kernel = choices.pick([(1, 1), (3, 3), (3, 3), (1, 3), (5, 5), (4, 2), (7, 1)])
-    stride, dilation = _pair(choices, 1, 2), _pair(choices, 1, 2)
-    padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2)])
+    kernel = choices.pick([(1, 1), (3, 3), (3, 3), (3, 3), (1, 3), (3, 1), (2, 3), (5, 5), (4, 2), (7, 1), (2, 6)])
+    stride, dilation = choices.pick([(1, 1), (1, 1), (2, 2), (1, 2), (2, 1), (3, 1), (3, 3)]), choices.pick([(1, 1), (1, 1), (1, 2), (2, 1), (3, 2)])
+    padding = choices.pick([(0, 0, 0, 0), (1, 1, 1, 1), (1, 1, 1, 1), (0, 1, 0, 1), (3, 0, 0, 3), (2, 2, 2, 2), (0, 0, 5, 5)])
     op = Conv2d(stride=stride, padding=padding, dilation=dilation, groups=channels)
-    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits, 8, 8)
+    # Some inputs are wider than the strip that a kernel lays out.
+    extra_width = choices.pick([0, 1, 2, 3, 4, 6, 31, 34, 70]) if channels * multiplicity < 40 else None
+    return _convolution(choices, "mps_depthwise2d", op, kernel, channels * multiplicity, 1, bits, extra_width)
 
 
 def linear(choices: Choices, bits: int, input_bits: int = 8, output_bits: int = 8) -> KernelCase:
     rows, inputs = choices.pick([1, 1, 2, 3, 4, 5, 9]), choices.pick([1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 127, 130, 257])
     outputs = choices.pick([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33])
-    return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits, input_bits, output_bits)
+    return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits, (input_bits, output_bits))
+
+
+def linear_at_the_ends(choices: Choices, bits: int, sizes: tuple[int, int, int], weights: str, activations: str) -> KernelCase:
+    """Return a dense layer of (rows, inputs, outputs) whose weights and activations are all "lowest" or all "highest"."""
+    rows, inputs, outputs = sizes
+    patterns = ((weights,), (activations,))
+    return _weighted(choices, "mps_linear", Linear(), (rows, inputs), (rows, outputs), (outputs, inputs), bits, patterns=patterns)
 
 
 def _convolution(
@@ -138,14 +150,15 @@ def _convolution(
     outputs: int,
     per_group: int,
     bits: int,
-    input_bits: int,
-    output_bits: int,
+    extra_width: int | None = None,
+    widths: tuple[int, int] = (8, 8),
 ) -> KernelCase:
     reach = [op.dilation[i] * (kernel[i] - 1) + 1 - sum(op.padding[2 * i : 2 * i + 2]) for i in (0, 1)]
-    size = [max(1, least) + choices.pick([0, 1, 2, 4, 6]) for least in reach]
+    extra = [choices.pick([0, 1, 2, 4, 6]), choices.pick([0, 1, 2, 4, 6]) if extra_width is None else extra_width]
+    size = [max(1, least) + more for least, more in zip(reach, extra, strict=True)]
     target = [(size[i] - reach[i]) // op.stride[i] + 1 for i in (0, 1)]
     shape = (outputs, *kernel, per_group)
-    return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits, input_bits, output_bits)
+    return _weighted(choices, function, op, (*size, op.groups * per_group), (*target, outputs), shape, bits, widths)
 
 
 def _weighted(
@@ -156,20 +169,21 @@ def _weighted(
     target: tuple[int, ...],
     shape: tuple[int, ...],
     bits: int,
-    input_bits: int,
-    output_bits: int,
+    widths: tuple[int, int] = (8, 8),
+    patterns: tuple[Sequence[str], Sequence[str]] = (_ANYTHING, _ANYTHING),
 ) -> KernelCase:
+    """Return a case whose weights and activations follow one of the patterns each."""
     random, half, values = _random(choices), 1 << (bits - 1), int(np.prod(shape[1:]))
-    weight = _fill(choices, random, shape, -half, half - 1).astype(np.int8)
-    wide = 16 in (input_bits, output_bits)
+    weight = _fill(choices, random, shape, -half, half - 1, patterns[0]).astype(np.int8)
+    wide = 16 in widths
     sums = weight.reshape(shape[0], -1).astype(np.int64).sum(axis=1)
-    zero_points = choices.pick(_zero_points(input_bits)), choices.pick(_zero_points(output_bits))
+    zero_points = choices.pick(_zero_points(widths[0])), choices.pick(_zero_points(widths[1]))
     if abs(zero_points[0]) * np.abs(sums).max() > 1 << 30:  # no bias could take it in
         zero_points = 0, zero_points[1]
     # Whatever order a kernel sums in, it stays within int32; a wide one sums in 64 bits, and only the folded bias must fit.
     largest = _INT32_MAX - (abs(zero_points[0]) * int(np.abs(sums).max()) if wide else 2 * 256 * 256 * (values + 64))
     bias = _fill(choices, random, (shape[0],), *choices.pick([(-1000, 1000), (-1000, 1000), (-largest, largest)]))
-    reach = np.abs(bias) + (2**input_bits - 1) * np.abs(weight.reshape(shape[0], -1).astype(np.int64)).sum(axis=1)
+    reach = np.abs(bias) + (2 ** widths[0] - 1) * np.abs(weight.reshape(shape[0], -1).astype(np.int64)).sum(axis=1)
     limit = WIDE_ACCUMULATOR_LIMIT if wide else ACCUMULATOR_LIMIT
     quantized = _one_layer(
         choices,
@@ -180,8 +194,8 @@ def _weighted(
         weight_bits=bits,
         weight_scale=np.ones(shape[0]),
         bias=bias,
-        requantize=(_rescale(choices, random, reach, output_bits, limit),),
-        widths=(input_bits, output_bits),
+        requantize=(_rescale(choices, random, reach, widths[1], limit),),
+        widths=widths,
         zero_points=zero_points,
     )
     block, constants = build_blocks(quantized)[0], quantized.constants[0]
@@ -191,7 +205,7 @@ def _weighted(
     multiplier, right_shift = _array(block, "multiplier"), _array(block, "right_shift")
     packed = Channels(bias=_array(block, "bias"), multiplier=multiplier, right_shift=right_shift, weights=pack(rows, bits))
     plain = Channels(bias=constants.bias, multiplier=multiplier, right_shift=right_shift, weights=rows.view(np.uint8))
-    return _case(choices, random, quantized, f"{function}_wide" if wide else function, packed=packed, plain=plain)
+    return _case(choices, random, quantized, f"{function}_wide" if wide else function, packed=packed, plain=plain, patterns=patterns[1])
 
 
 # ---------------------------------------------------------------- ops without weights
@@ -338,9 +352,11 @@ def _pair(choices: Choices, low: int, high: int) -> tuple[int, int]:
     return choices.integer(low, high), choices.integer(low, high)
 
 
-def _fill(choices: Choices, random: np.random.Generator, shape: Sequence[int], low: int, high: int) -> npt.NDArray[np.int64]:
+def _fill(
+    choices: Choices, random: np.random.Generator, shape: Sequence[int], low: int, high: int, patterns: Sequence[str] = _ANYTHING
+) -> npt.NDArray[np.int64]:
     """Return integers of a range: anything, one end of it, both ends, or all the same small number."""
-    match choices.pick(["any", "any", "any", "lowest", "highest", "ends", "ones", "zeros"]):
+    match choices.pick(patterns):
         case "any":
             return random.integers(low, high + 1, shape)
         case "ends":
@@ -355,9 +371,11 @@ def _fill(choices: Choices, random: np.random.Generator, shape: Sequence[int], l
             return np.zeros(shape, dtype=np.int64)
 
 
-def _activations(choices: Choices, random: np.random.Generator, shape: Sequence[int], bits: int = 8) -> Activations:
+def _activations(
+    choices: Choices, random: np.random.Generator, shape: Sequence[int], bits: int = 8, patterns: Sequence[str] = _ANYTHING
+) -> Activations:
     half = 1 << (bits - 1)
-    return _fill(choices, random, shape, -half, half - 1).astype(np.int16 if bits > 8 else np.int8)
+    return _fill(choices, random, shape, -half, half - 1, patterns).astype(np.int16 if bits > 8 else np.int8)
 
 
 def _stored(values: Activations, bits: int) -> Activations:
@@ -379,10 +397,13 @@ def _rescale(
     """Return scales for accumulators up to `reach` each: some that spread them over the output, and the ends of what the fields can hold."""
     most, count = int(reach.max()), reach.size
     left = min(30, limit.bit_length() - 1 - most.bit_length())
-    match choices.pick(["spread", "spread", "any", "smallest", "largest"]):
+    scale = random.uniform(20, 300, count) * 2.0 ** (output_bits - 8) / (0.3 * max(most, 1))
+    spread = requantize_params(np.minimum(scale, 0.49), most, limit)
+    match choices.pick(["spread", "spread", "ties", "any", "smallest", "largest"]):
         case "spread":
-            spread = random.uniform(20, 300, count) * 2.0 ** (output_bits - 8)
-            return requantize_params(np.minimum(spread / (0.3 * max(most, 1)), 0.49), most, limit)
+            return spread
+        case "ties":  # powers of two: many accumulators lie halfway between two outputs
+            return Requantize(multiplier=np.full(count, 1 << 30), right_shift=spread.right_shift, left_shift=spread.left_shift)
         case "any":
             shifts = random.integers(1, 32, count)
             return Requantize(multiplier=random.integers(1 << 30, 1 << 31, count), right_shift=shifts, left_shift=choices.integer(0, left))
@@ -432,6 +453,7 @@ def _one_layer(
         config=BitWidthConfig(model_digest="case", precisions=precisions),
         quantizations=tuple(Quantization(scale=0.05, zero_point=zero, bits=bits) for zero, bits in zip(zero_points, widths, strict=True)),
         constants=(LayerConstants(layer="layer", **constants, **limits),),  # type: ignore[arg-type]
+        rounding=choices.rounding,
     )
 
 
@@ -442,10 +464,11 @@ def _case(
     function: str,
     packed: Channels | None = None,
     plain: Channels | None = None,
+    patterns: Sequence[str] = _ANYTHING,
 ) -> KernelCase:
     graph, block = quantized.graph, build_blocks(quantized)[0]
     widths = [quantized.quantization(name).bits for name in (*graph.inputs, graph.output)]
-    inputs = tuple(_activations(choices, random, graph.tensor(name).shape, bits) for name, bits in zip(graph.inputs, widths, strict=False))
+    inputs = tuple(_activations(choices, random, graph.tensor(name).shape, bits, patterns) for name, bits in zip(graph.inputs, widths, strict=False))
     expected = _stored(run_reference(quantized, inputs), widths[-1])
     arrays = () if packed is not None else tuple(_array(block, field.designator) for field in block.arrays)
     return KernelCase(

@@ -9,10 +9,16 @@ from typing import Protocol, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
+from mpsearch.records import Rounding
+
 T = TypeVar("T")
 
 
 class Choices(Protocol):
+    @property
+    def rounding(self) -> Rounding:
+        """How the kernels round that the cases are for."""
+
     def integer(self, low: int, high: int) -> int:
         """Return an integer within both bounds."""
 
@@ -23,8 +29,8 @@ class Choices(Protocol):
 class DrawnChoices:
     """Decisions that Hypothesis makes."""
 
-    def __init__(self, data: st.DataObject) -> None:
-        self._data = data
+    def __init__(self, data: st.DataObject, rounding: Rounding = "single") -> None:
+        self._data, self.rounding = data, rounding
 
     def integer(self, low: int, high: int) -> int:
         return self._data.draw(st.integers(low, high))
@@ -36,8 +42,8 @@ class DrawnChoices:
 class SeededChoices:
     """Decisions that a seed makes."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = np.random.default_rng(seed)
+    def __init__(self, seed: int, rounding: Rounding = "single") -> None:
+        self._random, self.rounding = np.random.default_rng(seed), rounding
 
     def integer(self, low: int, high: int) -> int:
         return int(self._random.integers(low, high + 1))

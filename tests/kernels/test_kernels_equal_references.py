@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import struct
 
 import numpy as np
@@ -12,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpsearch.quant.requantize import requantize
-from mpsearch.records import Requantize
+from mpsearch.records import Requantize, Rounding
 from tests.kernels.calls import run_c_reference, run_in_place, run_kernel
-from tests.kernels.cases import ACTIVATION_WIDTHS, ANY_ACTIVATIONS, UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase
-from tests.kernels.choices import DrawnChoices
+from tests.kernels.cases import ACTIVATION_WIDTHS, ANY_ACTIVATIONS, UNWEIGHTED, WEIGHTED, WIDTHS, KernelCase, linear_at_the_ends
+from tests.kernels.choices import DrawnChoices, SeededChoices
 
 Libraries = dict[str, ctypes.CDLL]
+ROUNDINGS: tuple[Rounding, ...] = ("single", "tflite_double")
 
 
 def assert_all_equal(libraries: Libraries, case: KernelCase) -> None:
@@ -28,7 +30,7 @@ def assert_all_equal(libraries: Libraries, case: KernelCase) -> None:
 
 @pytest.mark.parametrize("bits", WIDTHS)
 @pytest.mark.parametrize("op", WEIGHTED)
-@settings(max_examples=100)
+@settings(max_examples=70)
 @given(data=st.data())
 def test_ops_with_weights_equal_both_references(libraries: Libraries, op: str, bits: int, data: st.DataObject) -> None:
     assert_all_equal(libraries, WEIGHTED[op](DrawnChoices(data), bits))
@@ -36,7 +38,7 @@ def test_ops_with_weights_equal_both_references(libraries: Libraries, op: str, b
 
 @pytest.mark.parametrize(("input_bits", "output_bits"), ACTIVATION_WIDTHS)
 @pytest.mark.parametrize("op", ANY_ACTIVATIONS)
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_activations_of_4_and_16_bits_equal_both_references(
     libraries: Libraries, op: str, input_bits: int, output_bits: int, data: st.DataObject
@@ -45,10 +47,31 @@ def test_activations_of_4_and_16_bits_equal_both_references(
     assert_all_equal(libraries, ANY_ACTIVATIONS[op](choices, choices.pick(WIDTHS), input_bits, output_bits))
 
 
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_sums_of_values_that_all_stand_at_an_end_are_exact_at_every_length(libraries: Libraries, bits: int) -> None:
+    ends = ("lowest", "highest")
+    for seed, (inputs, rows, weights, activations) in enumerate(itertools.product((8, 16, 31, 64, 65, 96, 130, 515), (1, 2), ends, ends)):
+        assert_all_equal(libraries, linear_at_the_ends(SeededChoices(seed), bits, (rows, inputs, 3), weights, activations))
+
+
 @pytest.mark.parametrize("op", UNWEIGHTED)
 @given(data=st.data())
 def test_ops_without_weights_equal_both_references(libraries: Libraries, op: str, data: st.DataObject) -> None:
     assert_all_equal(libraries, UNWEIGHTED[op](DrawnChoices(data)))
+
+
+@pytest.mark.parametrize("op", [*WEIGHTED, *UNWEIGHTED])
+@given(data=st.data())
+def test_every_op_equals_both_references_where_it_rounds_twice(twice_rounding: Libraries, op: str, data: st.DataObject) -> None:
+    choices = DrawnChoices(data, "tflite_double")
+    assert_all_equal(twice_rounding, WEIGHTED[op](choices, choices.pick(WIDTHS)) if op in WEIGHTED else UNWEIGHTED[op](choices))
+
+
+@pytest.mark.parametrize("op", ANY_ACTIVATIONS)
+@given(data=st.data())
+def test_activations_of_4_and_16_bits_round_twice_too(twice_rounding: Libraries, op: str, data: st.DataObject) -> None:
+    choices = DrawnChoices(data, "tflite_double")
+    assert_all_equal(twice_rounding, ANY_ACTIVATIONS[op](choices, choices.pick(WIDTHS), *choices.pick(ACTIVATION_WIDTHS)))
 
 
 @pytest.mark.parametrize("op", ["add", "mul", "unary"])
@@ -82,15 +105,23 @@ def test_copies_follow_any_stride_backwards_and_repeated_ones_too(libraries: Lib
     assert_all_equal(libraries, case)
 
 
-@given(seed=st.integers(0, 2**32 - 1), left_shift=st.integers(0, 30), per_channel=st.booleans(), zero_point=st.integers(-128, 127))
-def test_the_reference_of_requantization_equals_numpys(libraries: Libraries, seed: int, left_shift: int, per_channel: bool, zero_point: int) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    left_shift=st.integers(0, 30),
+    per_channel=st.booleans(),
+    zero_point=st.integers(-128, 127),
+    rounding=st.sampled_from(ROUNDINGS),
+)
+def test_the_reference_of_requantization_equals_numpys(
+    libraries: Libraries, seed: int, left_shift: int, per_channel: bool, zero_point: int, rounding: Rounding
+) -> None:
     random, reach = np.random.default_rng(seed), 1 << (31 - left_shift)
     values = np.concatenate([[-reach, reach - 1], random.integers(-reach, reach, 13)]).reshape(5, 3).astype(np.int32)
     count = 3 if per_channel else 1
     params = Requantize(multiplier=random.integers(1 << 30, 1 << 31, count), right_shift=random.integers(1, 32, count), left_shift=left_shift)
-    job = struct.pack("<QQiiiii4x", 5, 3, per_channel, left_shift, zero_point, -128, 127)
+    job = struct.pack("<QQiiiiii", 5, 3, per_channel, left_shift, zero_point, -128, 127, rounding == "tflite_double")
     output = np.zeros((5, 3), dtype=np.int8)
     arrays = (params.multiplier, params.right_shift, values, output)
     for library in libraries.values():
         library.mps_requantize_array_ref(job, *(ctypes.c_void_p(array.ctypes.data) for array in arrays))
-        np.testing.assert_array_equal(output, requantize(values, params, zero_point, -128, 127))
+        np.testing.assert_array_equal(output, requantize(values, params, zero_point, -128, 127, rounding))

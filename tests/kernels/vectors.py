@@ -16,7 +16,7 @@ DRIVER = Path(__file__).resolve().parent / "vector_driver.c"
 FUNCTIONS = tuple(f"mps_{op}" for op in (*WEIGHTED, *(f"{op}_wide" for op in ANY_ACTIVATIONS), *UNWEIGHTED))
 KERNEL_SOURCES = tuple(path for path in kernel_files(FUNCTIONS) if path.suffix == ".c")
 """What a bundle with every op would hold."""
-FLAGS = ("-std=c11", "-O2", f"-I{KERNELS / 'include'}")
+FLAGS = ("-std=c11", f"-I{KERNELS / 'include'}")
 _NAME_BYTES = 32
 
 

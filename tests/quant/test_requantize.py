@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpsearch.errors import QuantizationError
-from mpsearch.quant.requantize import requantize, requantize_params
+from mpsearch.quant.requantize import WIDE_ACCUMULATOR_LIMIT, requantize, requantize_params
 from mpsearch.records import Requantize
 
 SCALES = st.floats(2.0**-30, 0.2499)
@@ -50,6 +50,24 @@ def test_double_rounding_rounds_the_product_half_up_and_its_shift_half_away_from
     size = floor(Fraction(abs(high), 2 ** max(-shift, 0)) + Fraction(1, 2))
     wanted = min(127, max(-128, size if high >= 0 else -size))
     assert requantize(np.array(accumulator), params, 0, -128, 127, "tflite_double") == wanted
+
+
+@given(
+    multiplier=st.one_of(st.sampled_from([1 << 30, (1 << 31) - 1]), st.integers(1 << 30, (1 << 31) - 1)),
+    right_shift=st.integers(1, 31),
+    left_shift=st.integers(0, 30),
+    data=st.data(),
+)
+def test_wide_accumulators_are_rounded_exactly_in_both_modes(multiplier: int, right_shift: int, left_shift: int, data: st.DataObject) -> None:
+    reach = WIDE_ACCUMULATOR_LIMIT >> left_shift
+    accumulator = data.draw(st.one_of(st.sampled_from([-reach, reach - 1, 0]), st.integers(-reach, reach - 1)))
+    params = Requantize(multiplier=np.array([multiplier]), right_shift=np.array([right_shift]), left_shift=left_shift)
+    once = floor(Fraction(accumulator * multiplier * 2**left_shift, 2 ** (32 + right_shift)) + Fraction(1, 2))
+    assert requantize(np.array(accumulator), params, 7, -(2**60), 2**60) == once + 7
+    shift = left_shift - 1 - right_shift
+    high = floor(Fraction(accumulator * 2 ** max(shift, 0) * multiplier, 2**31) + Fraction(1, 2))
+    size = floor(Fraction(abs(high), 2 ** max(-shift, 0)) + Fraction(1, 2))
+    assert requantize(np.array(accumulator), params, 0, -(2**60), 2**60, "tflite_double") == (size if high >= 0 else -size)
 
 
 def test_the_two_modes_differ_where_they_are_known_to() -> None:

@@ -3,32 +3,65 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from benchmarks.layer_counts import Bench, Shape
-
-TOOLS = ("arm-none-eabi-gcc", "qemu-system-arm")
-missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-pytestmark = [pytest.mark.target, pytest.mark.skipif(bool(missing), reason=f"NO {' AND '.join(missing).upper()}: no instructions were counted")]
+from mpsearch.errors import ExportError
+from tests.target.emulated import on_cores, skips
 
 CONV3X3, CONV1X1 = Shape("CONV", 32, 32, 16, 16, 3), Shape("CONV", 25, 5, 64, 64, 1)
-DEPTHWISE, DENSE = Shape("DEPTHWISE", 25, 5, 64, 64, 3), Shape("DENSE", 1, 1, 640, 128)
-CEILINGS = [
-    (CONV3X3, 8, 1.80),
-    (CONV3X3, 4, 1.86),
-    (CONV3X3, 2, 1.71),
-    (CONV1X1, 8, 1.82),
-    (CONV1X1, 4, 1.85),
-    (CONV1X1, 2, 1.85),
-    (DEPTHWISE, 8, 8.1),
-    (DEPTHWISE, 4, 8.1),
-    (DENSE, 8, 2.03),
-    (DENSE, 4, 1.83),
-    (DENSE, 2, 1.63),
-    (DENSE, 3, 6.2),
-    (DENSE, 7, 8.1),
+FIRST, DEPTHWISE, DENSE = Shape("CONV", 32, 32, 3, 16, 3), Shape("DEPTHWISE", 25, 5, 64, 64, 3), Shape("DENSE", 1, 1, 640, 128)
+NAMES = {CONV3X3: "conv3x3", CONV1X1: "conv1x1", FIRST: "first", DEPTHWISE: "depthwise", DENSE: "dense"}
+
+CEILINGS: dict[str, dict[Shape, dict[int, float]]] = {
+    "cortex-m0": {
+        CONV1X1: {8: 8.45, 4: 5.1, 2: 5.55},
+        CONV3X3: {8: 8.65, 4: 5.5, 2: 6.0},
+        FIRST: {8: 12.25, 4: 10.0, 2: 10.35},
+        DEPTHWISE: {8: 16.75, 4: 14.35, 2: 14.35},
+        DENSE: {8: 6.05, 4: 6.5, 2: 6.55},
+    },
+    "cortex-m3": {
+        CONV1X1: {8: 3.34, 4: 2.41, 2: 2.26},
+        CONV3X3: {8: 3.26, 4: 2.56, 2: 2.41},
+        FIRST: {8: 4.85, 4: 4.75, 2: 4.6},
+        DEPTHWISE: {8: 8.5, 4: 6.15, 2: 6.15},
+        DENSE: {8: 3.79, 4: 3.06, 2: 2.81},
+    },
+    "cortex-m4": {
+        CONV1X1: {8: 1.36, 4: 1.3, 2: 1.24, 3: 2.17, 5: 2.33, 6: 2.33, 7: 5.25},
+        CONV3X3: {8: 1.5, 4: 1.47, 2: 1.4, 3: 2.23, 5: 2.41, 6: 2.41, 7: 4.85},
+        FIRST: {8: 2.75, 4: 2.89, 2: 2.85, 3: 4.65, 5: 4.65, 6: 4.65, 7: 9.15},
+        DEPTHWISE: {8: 2.99, 4: 3.04, 2: 3.04, 3: 3.05, 5: 3.05, 6: 3.06, 7: 3.07},
+        DENSE: {8: 1.54, 4: 1.38, 2: 1.3, 3: 2.98, 5: 3.3, 6: 3.3, 7: 7.5},
+    },
+    "cortex-m7": {
+        CONV1X1: {8: 1.36, 4: 1.3, 2: 1.24},
+        CONV3X3: {8: 1.5, 4: 1.47, 2: 1.4},
+        FIRST: {8: 2.75, 4: 2.89, 2: 2.84},
+        DEPTHWISE: {8: 2.99, 4: 3.04, 2: 3.04},
+        DENSE: {8: 1.54, 4: 1.38, 2: 1.3},
+    },
+    "cortex-m55": {
+        CONV1X1: {8: 0.255, 4: 0.265, 2: 0.26, 3: 0.38, 5: 0.395, 6: 0.385, 7: 0.435},
+        CONV3X3: {8: 0.305, 4: 0.32, 2: 0.315, 3: 0.405, 5: 0.42, 6: 0.41, 7: 0.46},
+        FIRST: {8: 0.975, 4: 1.05, 2: 1.08, 3: 1.27, 5: 1.26, 6: 1.26, 7: 1.33},
+        DEPTHWISE: {8: 1.6, 4: 1.14, 2: 1.14, 3: 1.15, 5: 1.15, 6: 1.41, 7: 1.42},
+        DENSE: {8: 0.185, 4: 0.2, 2: 0.21, 3: 0.465, 5: 0.53, 6: 0.495, 7: 0.69},
+    },
+    "rv32": {
+        CONV1X1: {8: 3.89, 4: 2.68, 2: 2.8, 3: 4.65, 5: 4.65, 6: 4.85, 7: 7.05},
+        CONV3X3: {8: 4.3, 4: 2.95, 2: 3.07, 3: 4.85, 5: 4.9, 6: 5.1, 7: 7.2},
+        FIRST: {8: 5.55, 4: 5.05, 2: 5.15, 3: 7.5, 5: 7.2, 6: 7.4, 7: 10.0},
+        DEPTHWISE: {8: 7.5, 4: 5.65, 2: 5.65, 3: 5.65, 5: 5.7, 6: 5.7, 7: 7.65},
+        DENSE: {8: 4.35, 4: 3.73, 2: 3.34, 3: 8.05, 5: 7.8, 6: 7.8, 7: 11.0},
+    },
+}
+ROWS = [
+    pytest.param(core, shape, bits, ceiling, id=f"{core}-{NAMES[shape]}-w{bits}", marks=[pytest.mark.target, *skips(core)])
+    for core, shapes in CEILINGS.items()
+    for shape, widths in shapes.items()
+    for bits, ceiling in widths.items()
 ]
 
 
@@ -37,22 +70,40 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(tmp_path_factory.mktemp("bench"))
 
 
-@pytest.mark.parametrize(("shape", "bits", "ceiling"), CEILINGS, ids=str)
-def test_a_kernel_takes_no_more_instructions_a_mac_than_it_did(bench: Bench, shape: Shape, bits: int, ceiling: float) -> None:
-    assert bench.count("cortex-m4", shape, bits).instructions / shape.macs <= ceiling
+@pytest.mark.parametrize(("core", "shape", "bits", "ceiling"), ROWS)
+def test_a_kernel_takes_no_more_instructions_a_mac_than_it_did(bench: Bench, core: str, shape: Shape, bits: int, ceiling: float) -> None:
+    assert bench.count(core, shape, bits).instructions / shape.macs <= ceiling
 
 
-def test_an_addition_takes_less_than_thirty_instructions_a_value(bench: Bench) -> None:
+@pytest.mark.parametrize("shape", [CONV3X3, CONV1X1, DEPTHWISE, DENSE], ids=NAMES.get)
+@pytest.mark.parametrize("core", on_cores(["cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55", "rv32"]))
+def test_narrower_weights_are_not_slower(bench: Bench, core: str, shape: Shape) -> None:
+    two, four, eight = (bench.count(core, shape, bits).instructions for bits in (2, 4, 8))
+    assert two <= 1.05 * four <= 1.1 * eight
+
+
+@pytest.mark.parametrize("core", on_cores(["cortex-m4"]))
+def test_an_addition_takes_less_than_thirty_instructions_a_value(bench: Bench, core: str) -> None:
     shape = Shape("ADD", 32, 32, 16, 16)
-    assert bench.count("cortex-m4", shape, 8).instructions / shape.output_values < 30
+    assert bench.count(core, shape, 8).instructions / shape.output_values < 30
 
 
-@pytest.mark.parametrize("shape", [CONV3X3, CONV1X1, DEPTHWISE, DENSE], ids=str)
-@pytest.mark.parametrize("bits", [2, 4])
-def test_packed_widths_take_at_most_five_percent_more_instructions_than_eight_bits(bench: Bench, shape: Shape, bits: int) -> None:
-    packed, eight = (bench.count("cortex-m4", shape, width).instructions for width in (bits, 8))
-    assert packed <= 1.05 * eight
+@pytest.mark.parametrize("core", on_cores(["cortex-m7"]))
+def test_a_count_repeats_to_the_instruction(bench: Bench, core: str) -> None:
+    assert bench.count(core, DENSE, 4) == bench.count(core, DENSE, 4)
 
 
-def test_a_count_repeats_to_the_instruction(bench: Bench) -> None:
-    assert bench.count("cortex-m7", DENSE, 4) == bench.count("cortex-m7", DENSE, 4)
+@pytest.mark.parametrize(("level", "bits"), [*(("-O2", bits) for bits in range(2, 9)), ("-O3", 3), ("-O3", 8)])
+@pytest.mark.parametrize("core", on_cores(["cortex-m4", "cortex-m55"], "clang"))
+def test_gcc_and_clang_compute_the_same(bench: Bench, core: str, level: str, bits: int) -> None:
+    """A wrong output raises: `count` compares it with the reference."""
+    for shape in (Shape("CONV", 7, 5, 20, 9, 3), Shape("CONV", 9, 9, 33, 12, 1), Shape("DEPTHWISE", 7, 9, 21, 21, 3), Shape("DENSE", 3, 1, 75, 31)):
+        for compiler in ("gcc", "clang"):
+            assert bench.count(core, shape, bits, level, compiler).instructions > shape.macs // 16
+
+
+@pytest.mark.parametrize("core", on_cores(["cortex-m4"]))
+def test_a_wrong_output_is_not_counted(core: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.layer_counts.pack", lambda plain, bits: plain.astype("uint8"))
+    with pytest.raises(ExportError, match=r"dense 640 -> 128 at 4 bits on cortex-m4 .*: the output is not that of the reference"):
+        Bench(tmp_path_factory.mktemp("wrong")).count(core, DENSE, 4)

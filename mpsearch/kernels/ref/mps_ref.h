@@ -3,7 +3,7 @@
    and the place to read what an op means; part of neither the library nor a bundle.
 
    A reference takes the arguments of its kernel, without scratch, and weights and biases as the model has them (mps_ref_channels).
-   Activations lie in [H, W, C] order, as mps_ref_value.h says. */
+   Activations lie in [H, W, C] order, as mps_ref_value.h says. -DMPS_DOUBLE_ROUNDING selects the other rounding, as for the kernels. */
 #ifndef MPS_REF_H
 #define MPS_REF_H
 

@@ -29,13 +29,34 @@ static inline void mps_ref_store(void *values, size_t pixel, size_t channels, si
   }
 }
 
-/* round(accumulator * multiplier * 2^-(32 + right_shift - left_shift)), half up. The product may take 78 bits; its lowest 16 decide nothing, since
-   half is a multiple of 2^16 and floor((floor(a / b) + c) / d) = floor((a + b c) / (b d)) for integers.
-   [in] accumulator  times 2^left_shift within 48 bits; within int32 for kernels without 16-bit activations */
+/* floor(value * multiplier / 2^16), value within 48 bits, multiplier > 0. The product itself may take 78 bits. Its lowest 16 decide no rounding, since
+   floor((floor(a / b) + c) / d) = floor((a + b c) / (b d)) for integers. >> of a negative number floors, with every compiler that we build with. */
+static inline int64_t mps_ref_product(int64_t value, int32_t multiplier) {
+  return value * (multiplier >> 16) + (value * (multiplier & 0xFFFF) >> 16);
+}
+
+/* round(accumulator * multiplier * 2^-(32 + right_shift - left_shift)), half up: one product, one floor.
+   [in] accumulator  times 2^left_shift within 48 bits; within int32 where no activation has 16 bits */
+static inline int64_t mps_ref_rescale_once(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
+  const int64_t product = mps_ref_product(accumulator * ((int64_t)1 << left_shift), multiplier), half = (int64_t)1 << (15 + right_shift);
+  return (product + half) >> (16 + right_shift);
+}
+
+/* The same scale as multiplier * 2^-31 * 2^exponent, rounded after each factor but a 2^exponent above 1, which comes first: the product half up, the
+   quotient half away from zero. */
+static inline int64_t mps_ref_rescale_twice(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
+  const int exponent = (int)left_shift - 1 - (int)right_shift;
+  const int64_t raised = exponent > 0 ? accumulator * ((int64_t)1 << exponent) : accumulator;
+  const int64_t high = (mps_ref_product(raised, multiplier) + ((int64_t)1 << 14)) >> 15, divisor = exponent < 0 ? (int64_t)1 << -exponent : 1;
+  return high < 0 ? -((-high + divisor / 2) / divisor) : (high + divisor / 2) / divisor;
+}
+
 static inline int64_t mps_ref_rescale(int64_t accumulator, int32_t multiplier, unsigned left_shift, unsigned right_shift) {
-  const int64_t value = accumulator * ((int64_t)1 << left_shift), half = (int64_t)1 << (15 + right_shift);
-  const int64_t product = value * (multiplier >> 16) + (value * (multiplier & 0xFFFF) >> 16); /* multiplier > 0 */
-  return (product + half) >> (16 + right_shift); /* >> of a negative number floors, with every compiler that we build with */
+#ifdef MPS_DOUBLE_ROUNDING
+  return mps_ref_rescale_twice(accumulator, multiplier, left_shift, right_shift);
+#else
+  return mps_ref_rescale_once(accumulator, multiplier, left_shift, right_shift);
+#endif
 }
 
 /* The stored integer: zero point added, then clamped, the fused activation included. */

@@ -26,8 +26,15 @@ size_t mps_conv2d_scratch_bytes(const mps_conv2d_params *params) {
 
 /* A pixel's worth of values; short runs are not worth a call. */
 static inline void copy(int8_t *to, const int8_t *from, size_t count) {
+#if MPS_MVE
+  __asm__ volatile("wlstp.8 lr, %[count], 2f\n1:\n\tvldrb.u8 q0, [%[from]], #16\n\tvstrb.8 q0, [%[to]], #16\n\tletp lr, 1b\n2:"
+                   : [from] "+r"(from), [to] "+r"(to)
+                   : [count] "r"(count)
+                   : "lr", "q0", "cc", "memory");
+#else
   for (; count >= 4; count -= 4, from += 4, to += 4) memcpy(to, from, 4);
   for (; count > 0; count--) *to++ = *from++;
+#endif
 }
 
 MPS_INLINE void fetch_bytes(const mps_conv2d_params *p, const void *input, size_t pixel, size_t first, size_t count, void *window) {

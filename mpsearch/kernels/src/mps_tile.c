@@ -7,7 +7,9 @@
 #include "mps/mps_nibbles.h"
 #include "mps/mps_unpack.h"
 
-#if MPS_SIMD
+#if MPS_MVE
+#include "mps_tile_mve.inc"
+#elif MPS_SIMD
 #include "mps_tile_armv7em.inc"
 #else
 #include "mps_tile_portable.inc"

@@ -9,7 +9,7 @@
 #include "mps/mps.h"
 #include "mps/mps_simd.h"
 
-enum { MPS_TILE_PIXELS = 2 };
+enum { MPS_TILE_PIXELS = MPS_MVE ? 4 : 2 };
 
 /* values  weights of one output channel
    pixels  1 .. MPS_TILE_PIXELS
