@@ -202,6 +202,10 @@ class Tensor:
         """Number of values."""
         return math.prod(self.shape)
 
+    def stored_bytes(self, bits: int) -> int:
+        """Return its length in memory: of 4 bits two values share a byte, and every pixel (innermost axis) starts at a new one."""
+        return math.prod(self.shape[:-1]) * -(-(self.shape[-1] if self.shape else 1) * bits // 8)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layer:
@@ -526,7 +530,7 @@ class Requantize:
     Attributes:
         multiplier: int32 (n,), in [2^30, 2^31); n is 1 or the number of channels.
         right_shift: int8 (n,), in [1, 31].
-        left_shift: The accumulator is shifted left by this first; it must not overflow int32.
+        left_shift: The accumulator is shifted left by this first; it must not overflow int32, or 48 bits where activations have 16.
     """
 
     multiplier: npt.NDArray[np.int32]
@@ -554,7 +558,8 @@ class LayerConstants:
         weight: int8, the layer's weight shape, values of `weight_bits` signed bits; None without weights.
         weight_bits: Bits per stored weight; 0 without weights.
         weight_scale: float64 (out,), real step per output channel, for reports and re-training; None without weights.
-        bias: int32 (out,), in units of input scale x weight scale; None without weights.
+        bias: int32 (out,), in units of input scale x weight scale; None without weights. Where activations have 16 bits these units are small:
+            the quantizer keeps a bias below 2^31 of them.
         requantize: One entry for Conv2d, Linear, Mul, Mean; AvgPool2d has one whose n-th element serves windows of n + 1 counted values
             (one element if every window counts the same); Add has three: first input, second input, sum. Empty for the other ops.
         table: int8 (256,), output for input q at index q + 128; Unary only.
@@ -615,6 +620,10 @@ class QuantizedGraph:
             if record.name == tensor:
                 return quantization
         raise QuantizationError(f"No tensor '{tensor}' in the graph.")
+
+    def activation_bits(self, layer: Layer) -> tuple[int, int]:
+        """Return the bits of a layer's first input and of its output."""
+        return self.quantization(layer.inputs[0]).bits, self.quantization(layer.output).bits
 
 
 # ---------------------------------------------------------------- score and cost

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.latency import activation_bytes, layer_roofline
 from mpsearch.graph.liveness import live_bytes
+from mpsearch.quant.activation_bits import activation_bits
 from mpsearch.quant.packed_size import constant_bytes, scratch_bytes
 from mpsearch.records import BitWidthConfig, LayerGraph, Precision
 
@@ -55,7 +56,8 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
     """
     config.check_model(graph)
     costs: list[LayerCost] = []
-    for layer, live in zip(graph.layers, live_bytes(graph), strict=True):
+    bits = activation_bits(graph, config)
+    for layer, live in zip(graph.layers, live_bytes(graph, bits), strict=True):
         precision = config[layer.name] if layer.weight is not None else None
         flash = constant_bytes(graph, layer, precision)
         moved = flash + activation_bytes(graph, layer, precision)
@@ -67,7 +69,7 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
                 precision=precision,
                 macs=layer.macs,
                 flash_bytes=flash,
-                ram_bytes=live + scratch_bytes(graph, layer, precision),
+                ram_bytes=live + scratch_bytes(graph, layer, precision, bits[layer.output]),
                 ops_per_byte=2 * layer.macs / moved if moved else 0.0,
                 cycles=roofline.total if roofline else None,
                 latency_s=roofline.total / hardware.clock_hz.value if roofline and hardware else None,

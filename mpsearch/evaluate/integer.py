@@ -2,7 +2,7 @@
 """Integer execution: exactly what the C kernels compute, vectorised in torch. The error that mpsearch reports is this one's.
 
 Integers travel as float32 and products are summed by float32 convolutions, which is exact while no partial sum can pass 2^24; a layer
-whose weights allow more is computed over slices of its input channels that cannot.
+whose weights allow more is computed over slices of its input channels that cannot, or in float64, which is exact up to 2^53: 16-bit activations.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from mpsearch.evaluate.operations import convolve, move, pad, window_counts, window_sum
 from mpsearch.evaluate.walk import Inputs, from_memory, to_memory, walk
 from mpsearch.quant.native import native_library, native_requantize
+from mpsearch.quant.packed_size import is_wide
 from mpsearch.quant.quantize import ADD_SHIFT
 from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize
 from mpsearch.records import (
@@ -92,7 +93,8 @@ class IntegerNetwork:
             case Pad() as op:
                 return pad(op, inputs[0], constants.pad_value)
             case Conv2d() | Linear():
-                accumulator = self._accumulate(layer, x).add_(torch.tensor(constants.bias))
+                wide = is_wide(sources[0].bits, self._quantizations[layer.output].bits)
+                accumulator = self._accumulate(layer, x, torch.int64 if wide else torch.int32).add_(torch.tensor(constants.bias))
             case Add():
                 first, second = (
                     _scaled_input(value, source, params, self._rounding)
@@ -107,14 +109,14 @@ class IntegerNetwork:
                 return _average(op, x, constants, zero_point, self._rounding)
         return _output_integers(accumulator, constants.requantize[-1], zero_point, constants, self._rounding)
 
-    def _accumulate(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
+    def _accumulate(self, layer: Layer, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         total: torch.Tensor | None = None
         for start, stop, weight in self._weights[layer.name]:
             part = x if weight.shape[-1] == x.shape[-1] or stop is None else x[..., start:stop]
             if part.dtype != weight.dtype:
                 part = part.to(weight.dtype)
             product = convolve(layer.op, part, weight, None) if isinstance(layer.op, Conv2d) else F.linear(part, weight)
-            total = product.to(torch.int32) if total is None else total + product.to(torch.int32)
+            total = product.to(dtype) if total is None else total + product.to(dtype)
         assert total is not None
         return total
 
@@ -156,9 +158,9 @@ def _scaled_input(integers: torch.Tensor, source: Quantization, params: Requanti
 
 
 def _output_integers(accumulator: torch.Tensor, params: Requantize, zero_point: int, constants: LayerConstants, rounding: Rounding) -> torch.Tensor:
-    """Requantise an int32 accumulator, channels last; the result is float32 as everywhere here."""
+    """Requantise an accumulator, channels last, int64 where activations have 16 bits; the result is float32 as everywhere here."""
     flat = accumulator.contiguous().numpy()
-    if native_library() is not None:
+    if flat.dtype == np.int32 and native_library() is not None:
         return torch.from_numpy(native_requantize(flat, params, zero_point, constants.lowest, constants.highest, rounding)).to(torch.float32)
     result = np.empty(flat.shape, dtype=np.float32)
     for start in range(0, len(flat), _SAMPLES_AT_ONCE):

@@ -20,8 +20,9 @@ from mpsearch.export.emit_project import SELFTEST, emit_cmake, emit_makefile, em
 from mpsearch.export.kernel_library import kernel_files, kernel_function
 from mpsearch.export.manifest import MANIFEST_SCHEMA, LayerEntry, Manifest, TensorEntry
 from mpsearch.export.memory_plan import plan_memory
+from mpsearch.quant.activation_bits import activation_bits
 from mpsearch.quant.packed_size import constant_bytes, header_bytes, kernel_supports
-from mpsearch.records import ExportBundle, LayerGraph, QuantizedGraph
+from mpsearch.records import ExportBundle, Layer, LayerGraph, QuantizedGraph
 
 Int8Array = npt.NDArray[np.int8]
 Vectors = Sequence[tuple[Sequence[Int8Array], Int8Array]]
@@ -39,6 +40,7 @@ def write_bundle(quantized: QuantizedGraph, vectors: Vectors, folder: Path) -> E
         What was written.
 
     Raises:
+        QuantizationError: Activations of 4 or 16 bits that meet an op which only takes 8.
         ExportError: A layer without a kernel, a vector of the wrong shape, or a folder that cannot be written.
     """
     if folder.exists():
@@ -66,13 +68,15 @@ def _check_kernels(quantized: QuantizedGraph) -> None:
         if not kernel_supports(layer, precision):
             raise ExportError(
                 f"Layer '{layer.name}': there is no kernel for {type(layer.op).__name__}{f' at {precision}' if precision else ''}.",
-                "weights take 2 to 8 bits with 8-bit activations; choose another precision, or replace the op in the model.",
+                "weights take 2 to 8 bits, activations 8 (4 and 16 too in dense layers and convolutions that are not depthwise); choose another "
+                "precision, or replace the op in the model.",
             )
         if precision is not None and constants.weight_bits != precision.weight_bits:
             raise ExportError(f"Layer '{layer.name}': its weights have {constants.weight_bits} bits, but the config says {precision}.")
+    wanted = activation_bits(graph, quantized.config)
     for tensor, quantization in zip(graph.tensors, quantized.quantizations, strict=True):
-        if quantization.bits != 8:
-            raise ExportError(f"Tensor '{tensor.name}': it has {quantization.bits} bits, but the kernels take 8.", "choose 8-bit activations.")
+        if quantization.bits != wanted[tensor.name]:
+            raise ExportError(f"Tensor '{tensor.name}': it has {quantization.bits} bits, but by the config it has {wanted[tensor.name]}.")
 
 
 def _check_counts(program: Program) -> None:
@@ -101,7 +105,7 @@ def _check_vectors(graph: LayerGraph, vectors: Vectors) -> list[tuple[tuple[Int8
 
 def _render(program: Program, vectors: list[tuple[tuple[Int8Array, ...], Int8Array]]) -> dict[str, bytes]:
     graph = program.quantized.graph
-    kernels = {f"mps/{path.name}": path.read_bytes() for path in kernel_files(kernel_function(layer) for layer in graph.layers)}
+    kernels = {f"mps/{path.name}": path.read_bytes() for path in kernel_files(_function(program.quantized, layer) for layer in graph.layers)}
     sources = ["model.c", *(name for name in sorted(kernels) if name.endswith(".c"))]
     texts = {
         "model.h": emit_header(program),
@@ -141,6 +145,7 @@ def _tensor_entry(program: Program, name: str, permutation: tuple[int, ...]) -> 
         permutation=list(permutation),
         scale=quantization.scale,
         zero_point=quantization.zero_point,
+        bits=quantization.bits,
     )
 
 
@@ -150,13 +155,17 @@ def _layer_entries(program: Program) -> list[LayerEntry]:
         LayerEntry(
             name=layer.name,
             op=type(layer.op).__name__,
-            kernel=kernel_function(layer),
+            kernel=_function(quantized, layer),
             precision="" if layer.weight is None else str(quantized.config[layer.name]),
             flash_bytes=len(block.data()),
             macs=layer.macs,
         )
         for layer, block in zip(quantized.graph.layers, program.blocks, strict=True)
     ]
+
+
+def _function(quantized: QuantizedGraph, layer: Layer) -> str:
+    return kernel_function(layer, quantized.activation_bits(layer))
 
 
 def _write(files: dict[str, bytes], folder: Path) -> None:

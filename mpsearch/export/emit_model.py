@@ -162,7 +162,7 @@ def _call(program: Program, names: tuple[str, ...], step: int) -> str:
     own = f"constants.{names[step]}"
     inputs = [f"arena + {program.offset(tensor)}" for tensor in layer.inputs]
     output = f"arena + {program.offset(layer.output)}"
-    function = kernel_function(layer)
+    function = kernel_function(layer, program.quantized.activation_bits(layer))
     if layer.weight is not None:
         weights = f"constants.{names[_index(graph, weight_owner(graph, layer))]}.weights"
         channels = f"  const mps_channels channels = {{{own}.bias, {own}.multiplier, {own}.right_shift, {weights}}};\n"

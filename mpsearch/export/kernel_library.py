@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mpsearch.errors import ExportError
+from mpsearch.quant.packed_size import is_wide
 from mpsearch.records import Add, AvgPool2d, Concat, Conv2d, Layer, Linear, MaxPool2d, Mean, Mul, Pad, Reshape, Slice, Transpose, Unary
 
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
@@ -29,8 +30,12 @@ _FUNCTIONS: dict[type, str] = {
 }
 
 
-def kernel_function(layer: Layer) -> str:
+def kernel_function(layer: Layer, bits: tuple[int, int] = (8, 8)) -> str:
     """Return the C function that runs a layer; "" for a layer that moves nothing.
+
+    Args:
+        layer: The layer.
+        bits: Of its input and output.
 
     Raises:
         ExportError: There is none.
@@ -39,7 +44,8 @@ def kernel_function(layer: Layer) -> str:
         return ""
     if type(layer.op) not in _FUNCTIONS:
         raise ExportError(f"Layer '{layer.name}': there is no kernel for {type(layer.op).__name__}.", "replace the op in the model.")
-    return "mps_depthwise2d" if layer.is_depthwise else _FUNCTIONS[type(layer.op)]
+    name = "mps_depthwise2d" if layer.is_depthwise else _FUNCTIONS[type(layer.op)]
+    return f"{name}_wide" if is_wide(*bits) else name
 
 
 def kernel_files(functions: Iterable[str]) -> tuple[Path, ...]:

@@ -26,6 +26,7 @@ class TensorEntry(TypedDict):
     permutation: list[int]
     scale: float
     zero_point: int
+    bits: int
 
 
 class LayerEntry(TypedDict):

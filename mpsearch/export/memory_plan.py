@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mpsearch.graph.liveness import assign_storages, live_bytes
+from mpsearch.quant.activation_bits import activation_bits
 from mpsearch.quant.packed_size import scratch_bytes
 from mpsearch.records import BitWidthConfig, LayerGraph
 
@@ -66,16 +67,17 @@ def plan_memory(graph: LayerGraph, config: BitWidthConfig) -> MemoryPlan:
 
     Args:
         graph: Structure.
-        config: The precision decides how much scratch a layer needs.
+        config: The precision decides how many bits activations have, and how much scratch a layer needs.
     """
-    scratch = [scratch_bytes(graph, layer, None if layer.weight is None else config[layer.name]) for layer in graph.layers]
-    storages = assign_storages(graph)
+    bits = activation_bits(graph, config)
+    scratch = [scratch_bytes(graph, layer, None if layer.weight is None else config[layer.name], bits[layer.output]) for layer in graph.layers]
+    storages = assign_storages(graph, bits)
     buffers = [
         Buffer(name=", ".join(item.tensors), size_bytes=item.size_bytes, first_step=item.first_step, last_step=item.last_step) for item in storages
     ]
     owners = [step for step, size in enumerate(scratch) if size]
     buffers += [Buffer(name=f"scratch of {graph.layers[step].name}", size_bytes=scratch[step], first_step=step, last_step=step) for step in owners]
-    bound = max((live + extra for live, extra in zip(live_bytes(graph), scratch, strict=True)), default=0)
+    bound = max((live + extra for live, extra in zip(live_bytes(graph, bits), scratch, strict=True)), default=0)
     offsets = place_buffers(buffers, bound)
     scratch_offset = dict(zip(owners, offsets[len(storages) :], strict=True))
     return MemoryPlan(

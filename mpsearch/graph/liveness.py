@@ -7,6 +7,7 @@ reads later. Inputs exist from the start, may be overwritten after their last us
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpsearch.records import Add, Layer, LayerGraph, Mul, Reshape, Unary
@@ -39,27 +40,38 @@ class _Growing:
     first: int
 
 
-def live_bytes(graph: LayerGraph) -> tuple[int, ...]:
-    """Return the activation bytes that must exist while each layer runs: one number a layer, kernel scratch not included."""
-    storages = assign_storages(graph)
+def live_bytes(graph: LayerGraph, bits: Mapping[str, int] | None = None) -> tuple[int, ...]:
+    """Return the activation bytes that must exist while each layer runs: one number a layer, kernel scratch not included.
+
+    Args:
+        graph: The model.
+        bits: Tensor name -> bits of its values; None for 8 everywhere.
+    """
+    storages = assign_storages(graph, bits)
     return tuple(
         sum(storage.size_bytes for storage in storages if storage.first_step <= step <= storage.last_step) for step in range(len(graph.layers))
     )
 
 
-def assign_storages(graph: LayerGraph) -> tuple[Storage, ...]:
-    """Decide which tensors share memory, and from when to when each piece is needed."""
+def assign_storages(graph: LayerGraph, bits: Mapping[str, int] | None = None) -> tuple[Storage, ...]:
+    """Decide which tensors share memory, and from when to when each piece is needed.
+
+    Args:
+        graph: The model.
+        bits: Tensor name -> bits of its values; None for 8 everywhere. Tensors that share memory have 8.
+    """
+    size = {tensor.name: tensor.stored_bytes(8 if bits is None else bits[tensor.name]) for tensor in graph.tensors}
     last_use = _last_uses(graph)
     growing: list[_Growing] = []
     home: dict[str, int] = {}
     for name in graph.inputs:
         home[name] = len(growing)
-        growing.append(_Growing([name], graph.tensor(name).size, 0))
+        growing.append(_Growing([name], size[name], 0))
     for step, layer in enumerate(graph.layers):
         shared = _reused_operand(graph, layer, step, home, growing, last_use)
         if shared is None:
             home[layer.output] = len(growing)
-            growing.append(_Growing([layer.output], graph.tensor(layer.output).size, step))
+            growing.append(_Growing([layer.output], size[layer.output], step))
         else:
             home[layer.output] = home[shared]
             growing[home[shared]].tensors.append(layer.output)

@@ -33,6 +33,9 @@ from mpsearch.records import (
 PACKED_WEIGHT_BITS = (2, 3, 4, 5, 6, 7, 8)
 """Weight bit-widths that the kernel library unpacks."""
 
+ACTIVATION_BITS = (4, 8, 16)
+"""Activation bit-widths that convolutions, depthwise ones excepted, and dense layers take; all other ops take 8."""
+
 PARAMS_BYTES: dict[type, int] = {
     Conv2d: 44,
     Linear: 24,
@@ -117,20 +120,40 @@ def header_bytes(graph: LayerGraph) -> int:
     return 0
 
 
-def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) -> int:
-    """Return the arena bytes that a layer's kernel needs while it runs; equal to its mps_<op>_scratch_bytes in C, rounded up to the alignment."""
+def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None, output_bits: int = 8) -> int:
+    """Return the arena bytes that a layer's kernel needs while it runs; equal to its mps_<op>_scratch_bytes in C, rounded up to the alignment.
+
+    Args:
+        graph: Gives the shapes.
+        layer: One of its layers.
+        precision: None for layers without weights.
+        output_bits: Of the layer's output.
+
+    Raises:
+        QuantizationError: No kernel for that precision.
+    """
     _check(layer, precision)
     if precision is None or layer.weight is None:
         return 0
     shape, bits = layer.weight.shape, precision.weight_bits
-    if isinstance(layer.op, Linear):
-        return aligned(_tile_bytes(shape[1], graph.tensor(layer.output).size // shape[0]) + _unpacked_bytes(shape[1], bits))
-    taps = shape[1] * shape[2]
     if layer.is_depthwise:
-        return aligned(_strip_bytes(graph, layer) + (taps * _DEPTHWISE_UNPACKED if bits < 8 else 0))
-    values, pixels = taps * shape[3], math.prod(graph.tensor(layer.output).shape[:2])
-    window = 0 if _is_pointwise(graph, layer) else aligned(values)
-    return _tile_bytes(values, pixels) + max(window, _unpacked_bytes(values, bits))
+        return aligned(_strip_bytes(graph, layer) + (shape[1] * shape[2] * _DEPTHWISE_UNPACKED if bits < 8 else 0))
+    values, pixels = math.prod(shape[1:]), graph.tensor(layer.output).size // shape[0]
+    if is_wide(precision.activation_bits, output_bits):
+        return _wide_bytes(values, pixels, bits)
+    in_place = precision.activation_bits == 8 and (isinstance(layer.op, Linear) or _is_pointwise(graph, layer))
+    window = 0 if in_place else aligned(values)
+    return aligned(_tile_bytes(values, pixels) + max(window, _unpacked_bytes(values, bits)))
+
+
+def is_wide(input_bits: int, output_bits: int) -> bool:
+    """Return whether a layer is one for the wide kernels, mps_conv2d_wide and mps_linear_wide."""
+    return 16 in (input_bits, output_bits)
+
+
+def _wide_bytes(values: int, pixels: int, bits: int) -> int:
+    """Return the bytes of two windows of int16 (one for a single pixel) and of an unpacked row of weights: mps_wide_bytes in C."""
+    return aligned(values) * ((4 if pixels > 1 else 2) + (1 if bits < 8 else 0))
 
 
 def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
@@ -176,7 +199,9 @@ def kernel_supports(layer: Layer, precision: Precision | None) -> bool:
     """Return whether the kernel library has this layer at this precision (None for layers without weights)."""
     if layer.weight is None:
         return precision is None and type(layer.op) in PARAMS_BYTES
-    if precision is None or precision.weight_bits not in PACKED_WEIGHT_BITS or precision.activation_bits != 8 or precision.group_size is not None:
+    if precision is None or precision.weight_bits not in PACKED_WEIGHT_BITS or precision.group_size is not None:
+        return False
+    if precision.activation_bits not in ((8,) if layer.is_depthwise else ACTIVATION_BITS):
         return False
     limits = [0]
     if isinstance(layer.op, Conv2d):
@@ -188,7 +213,8 @@ def _check(layer: Layer, precision: Precision | None) -> None:
     if not kernel_supports(layer, precision):
         raise QuantizationError(
             f"Layer '{layer.name}': there is no kernel for {type(layer.op).__name__} at {precision or 'no precision'}.",
-            "weights take 2 to 8 bits with 8-bit activations and one scale per output channel; layers without weights take no precision.",
+            "weights take 2 to 8 bits with one scale per output channel, activations 8 (4 and 16 too in dense layers and convolutions that are not "
+            "depthwise); layers without weights take no precision.",
         )
 
 

@@ -15,11 +15,13 @@ import numpy.typing as npt
 import torch
 
 from mpsearch.errors import QuantizationError, nearest_names
+from mpsearch.quant.activation_bits import DEFAULT_BITS, activation_bits
 from mpsearch.quant.correction import input_importance, mean_output_shift, mean_patch
 from mpsearch.quant.functions import apply_unary
 from mpsearch.quant.gptq import prepare_compensation, round_jointly
+from mpsearch.quant.packed_size import is_wide
 from mpsearch.quant.ranges import INTERVALS, WEIGHT_RANGES, activation_quantization, minmax_interval, round_weight, weight_scale
-from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, requantize_params
+from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, WIDE_ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
     Add,
     AvgPool2d,
@@ -138,6 +140,7 @@ class Quantizer:
         self.quantizations = self._activation_quantizations()
         self._rounded: dict[tuple[str, int], RoundedWeight] = {}
         self._stored: dict[tuple[str, int], StoredWeight] = {}
+        self._other_quantizations: dict[tuple[str, int], Quantization] = {}
 
     def prepare(self, widths: Mapping[str, Collection[int]], progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Round many weights at once, one layer on each core.
@@ -171,14 +174,29 @@ class Quantizer:
             QuantizationError: A scale or an accumulator leaves its range.
         """
         config.check_model(self.graph)
+        quantizations = self.quantizations_of(activation_bits(self.graph, config))
         return QuantizedGraph(
             graph=self.graph,
             config=config,
-            quantizations=tuple(self.quantizations[tensor.name] for tensor in self.graph.tensors),
-            constants=tuple(self._constants(layer, config) for layer in self.graph.layers),
+            quantizations=tuple(quantizations[tensor.name] for tensor in self.graph.tensors),
+            constants=tuple(self._constants(layer, config, quantizations) for layer in self.graph.layers),
         )
 
     # ------------------------------------------------------------ activations
+
+    def quantizations_of(self, bits: Mapping[str, int]) -> dict[str, Quantization]:
+        """Return scale and zero point of every tensor.
+
+        Args:
+            bits: Tensor name -> its bits; a tensor of other bits than 8 shares its scale with none.
+        """
+        return {name: self.quantizations[name] if count == DEFAULT_BITS else self._narrow_or_wide(name, count) for name, count in bits.items()}
+
+    def _narrow_or_wide(self, name: str, bits: int) -> Quantization:
+        if (name, bits) not in self._other_quantizations:
+            interval = INTERVALS[self.settings.activation_range](self.stats.tensor(name), bits)
+            self._other_quantizations[name, bits] = activation_quantization([interval], bits)
+        return self._other_quantizations[name, bits]
 
     def _activation_quantizations(self) -> dict[str, Quantization]:
         choose = INTERVALS[self.settings.activation_range]
@@ -186,8 +204,8 @@ class Quantizer:
         for tensor, seen in zip(self.graph.tensors, self.stats.tensors, strict=True):
             # Clipped logits tie; a tie at the top is an error, so the output keeps its whole range.
             method = minmax_interval if tensor.name == self.graph.output else choose
-            intervals.setdefault(tensor.quantizer, []).append(method(seen, 8))
-        return {tensor.name: activation_quantization(intervals[tensor.quantizer], 8) for tensor in self.graph.tensors}
+            intervals.setdefault(tensor.quantizer, []).append(method(seen, DEFAULT_BITS))
+        return {tensor.name: activation_quantization(intervals[tensor.quantizer], DEFAULT_BITS) for tensor in self.graph.tensors}
 
     # ------------------------------------------------------------ weights
 
@@ -241,9 +259,9 @@ class Quantizer:
 
     # ------------------------------------------------------------ constants
 
-    def _constants(self, layer: Layer, config: BitWidthConfig) -> LayerConstants:
-        inputs = [self.quantizations[name] for name in layer.inputs]
-        output = self.quantizations[layer.output]
+    def _constants(self, layer: Layer, config: BitWidthConfig, quantizations: Mapping[str, Quantization]) -> LayerConstants:
+        inputs = [quantizations[name] for name in layer.inputs]
+        output = quantizations[layer.output]
         lowest, highest = _clamp_integers(layer.clamp, output)
         match layer.op:
             case Conv2d() | Linear():
@@ -273,10 +291,16 @@ class Quantizer:
         rounded = self.rounded(layer, bits)
         bias = np.rint(rounded.bias / (source.scale * rounded.scale))
         reach = np.abs(rounded.weight.reshape(len(bias), -1).astype(np.int64)).sum(axis=1) * _reach(source) + np.abs(bias)
-        if reach.max() >= ACCUMULATOR_LIMIT:
+        limit = WIDE_ACCUMULATOR_LIMIT if is_wide(source.bits, output.bits) else ACCUMULATOR_LIMIT
+        if reach.max() >= limit:
             raise QuantizationError(
-                f"Layer '{layer.name}': an accumulator can reach {reach.max():.4g}, wanted less than 2^31.",
-                "the layer sums too many products for int32; split it, or lower its bits.",
+                f"Layer '{layer.name}': an accumulator can reach {reach.max():.4g}, wanted less than 2^{limit.bit_length() - 1}.",
+                "the layer sums too many products for its accumulator; split it, or lower its bits.",
+            )
+        if np.abs(bias).max() >= ACCUMULATOR_LIMIT:
+            raise QuantizationError(
+                f"Layer '{layer.name}': a bias is {np.abs(bias).max():.4g} steps of its accumulator, wanted less than 2^31.",
+                "give the layer fewer activation bits, or check the calibration data.",
             )
         return LayerConstants(
             layer=layer.name,
@@ -284,7 +308,7 @@ class Quantizer:
             weight_bits=bits,
             weight_scale=rounded.scale,
             bias=bias.astype(np.int32),
-            requantize=(requantize_params(source.scale * rounded.scale / output.scale, reach),),
+            requantize=(requantize_params(source.scale * rounded.scale / output.scale, reach, limit),),
             lowest=clamp[0],
             highest=clamp[1],
         )

@@ -49,8 +49,8 @@ def mse_interval(stats: TensorStats, bits: int) -> Interval:
 
 
 def measured_interval(stats: TensorStats, bits: int) -> Interval:
-    """Return the interval that calibration measured to move the network's output least; that of least squared error where it measured none."""
-    return mse_interval(stats, bits) if stats.interval is None else stats.interval
+    """Return the interval that calibration measured to move the network's output least at 8 bits; that of least squared error elsewhere."""
+    return mse_interval(stats, bits) if stats.interval is None or bits != 8 else stats.interval
 
 
 INTERVALS: dict[str, Callable[[TensorStats, int], Interval]] = {

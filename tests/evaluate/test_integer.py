@@ -73,6 +73,22 @@ def test_linear_equals_the_interpreter(seed: int, rows: int, inputs: int, output
     assert_equals_reference(graph, maker.samples(2))
 
 
+@given(
+    seed=SEEDS,
+    channels=st.tuples(SIZES, st.integers(1, 60), SIZES),
+    widths=st.tuples(*[st.sampled_from((4, 8, 16))] * 2),
+    bits=st.integers(2, 8),
+    extreme=st.booleans(),
+)
+def test_activations_of_4_and_16_bits_equal_the_interpreter(
+    seed: int, channels: tuple[int, int, int], widths: tuple[int, int], bits: int, extreme: bool
+) -> None:
+    maker = GraphMaker(seed, extreme)
+    value = maker.conv(maker.input(4, 5, channels[0]), channels[1], (3, 3), bits, padding=(1, 0, 1, 1), output_bits=widths[0])
+    value = maker.linear(maker.conv(value, channels[2], (2, 2), bits, output_bits=widths[1]), 3, bits)
+    assert_equals_reference(maker.finish(value), maker.samples(2))
+
+
 @given(seed=SEEDS, shape=st.tuples(SIZES, SIZES, SIZES), ones=st.tuples(*[st.booleans()] * 3), product=st.booleans(), extreme=st.booleans())
 def test_sums_and_products_broadcast_like_the_interpreter(
     seed: int, shape: tuple[int, int, int], ones: tuple[bool, bool, bool], product: bool, extreme: bool

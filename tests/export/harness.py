@@ -36,14 +36,14 @@ def run_kernels(library: ctypes.CDLL, quantized: QuantizedGraph, inputs: Sequenc
     for step, layer in enumerate(graph.layers):
         precision = None if layer.weight is None else quantized.config[layer.name]
         assert constant_bytes(graph, layer, precision) == stored[layer.name].size
-        if not (name := kernel_function(layer)):
+        if not (name := kernel_function(layer, quantized.activation_bits(layer))):
             continue
         function = getattr(library, name)
         start, pointers = stored[layer.name].ctypes.data, [arena.ctypes.data + offsets[tensor] for tensor in (*layer.inputs, layer.output)]
         if layer.weight is not None:
             owner = weight_owner(graph, layer)
             places = {**_places(by_name[owner.name], stored[owner.name]), **_places(by_name[layer.name], stored[layer.name])}
-            _check_scratch(library, name, start, scratch_bytes(graph, layer, precision))
+            _check_scratch(library, name, start, scratch_bytes(graph, layer, precision, quantized.quantization(layer.output).bits))
             channels = _Channels(*(places[field] for field in ("bias", "multiplier", "right_shift", "weights")))
             status = _call(function, [start, ctypes.addressof(channels), *pointers, arena.ctypes.data + plan.scratch_offsets[step]])
         elif isinstance(layer.op, Concat):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mpsearch.quant.requantize import requantize_params
+from mpsearch.quant.requantize import ACCUMULATOR_LIMIT, WIDE_ACCUMULATOR_LIMIT, requantize_params
 from mpsearch.records import (
     Add,
     AvgPool2d,
@@ -58,16 +58,16 @@ class GraphMaker:
         self.inputs.append(self._tensor(shape))
         return self.inputs[-1]
 
-    def conv(self, source: str, outputs: int, kernel: tuple[int, int], bits: int = 8, key: str = "", **options: object) -> str:
+    def conv(self, source: str, outputs: int, kernel: tuple[int, int], bits: int = 8, key: str = "", output_bits: int = 8, **options: object) -> str:
         op = Conv2d(**options)  # type: ignore[arg-type]
         height, width, channels = self.shape(source)
         shape = (outputs, *kernel, channels // op.groups)
         size = [((height, width)[i] + sum(op.padding[2 * i : 2 * i + 2]) - op.dilation[i] * (kernel[i] - 1) - 1) // op.stride[i] + 1 for i in (0, 1)]
-        return self._weighted(op, source, shape, (*size, outputs), bits, key)
+        return self._weighted(op, source, shape, (*size, outputs), bits, key, output_bits)
 
-    def linear(self, source: str, outputs: int, bits: int = 8, key: str = "") -> str:
+    def linear(self, source: str, outputs: int, bits: int = 8, key: str = "", output_bits: int = 8) -> str:
         shape = self.shape(source)
-        return self._weighted(Linear(), source, (outputs, shape[-1]), (*shape[:-1], outputs), bits, key)
+        return self._weighted(Linear(), source, (outputs, shape[-1]), (*shape[:-1], outputs), bits, key, output_bits)
 
     def add(self, first: str, second: str) -> str:
         shape = np.broadcast_shapes(self.shape(first), self.shape(second))
@@ -143,7 +143,8 @@ class GraphMaker:
         shape = self.shape(source)
         return (*((shape[i] + sum(padding[2 * i : 2 * i + 2]) - kernel[i]) // stride[i] + 1 for i in (0, 1)), shape[2])
 
-    def _weighted(self, op: Op, source: str, shape: tuple[int, ...], target: tuple[int, ...], bits: int, key: str) -> str:
+    def _weighted(self, op: Op, source: str, shape: tuple[int, ...], target: tuple[int, ...], bits: int, key: str, output_bits: int) -> str:
+        input_bits = next(item.bits for item, tensor in zip(self.quantizations, self.tensors, strict=True) if tensor.name == source)
         half = 1 << (bits - 1)
         stored = next((c for c, layer in zip(self.constants, self.layers, strict=True) if key and layer.weight_key == key), None)
         if stored is not None:
@@ -155,7 +156,7 @@ class GraphMaker:
         values = int(np.prod(shape[1:]))
         bias = self.random.integers(-1000, 1000, shape[0])
         name = f"layer{len(self.layers)}"
-        self.precisions.append((name, Precision(weight_bits=bits)))
+        self.precisions.append((name, Precision(weight_bits=bits, activation_bits=input_bits)))
         return self._layer(
             op,
             (source,),
@@ -166,32 +167,42 @@ class GraphMaker:
             weight_bits=bits,
             weight_scale=np.ones(shape[0]),
             bias=bias,
-            requantize=(self._rescale(shape[0], 255 * half * values + 1000),),
-            **self._limits(),
+            requantize=(self._rescale(shape[0], (2**input_bits - 1) * half * values + 1000, output_bits, 16 in (input_bits, output_bits)),),
+            output_bits=output_bits,
+            **self._limits(output_bits),
         )
 
     def _layer(
-        self, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], weight_floats: object = None, key: str = "", **constants: object
+        self,
+        op: Op,
+        inputs: tuple[str, ...],
+        shape: tuple[int, ...],
+        weight_floats: object = None,
+        key: str = "",
+        output_bits: int = 8,
+        **constants: object,
     ) -> str:
         name = f"layer{len(self.layers)}"
-        output = self._tensor(shape)
+        output = self._tensor(shape, output_bits)
         bias = None if weight_floats is None else constants["bias"]
         self.layers.append(Layer(name=name, op=op, inputs=inputs, output=output, weight=weight_floats, bias=bias, weight_key=key, macs=1))  # type: ignore[arg-type]
         self.constants.append(LayerConstants(layer=name, **constants))  # type: ignore[arg-type]
         return output
 
-    def _tensor(self, shape: tuple[int, ...]) -> str:
+    def _tensor(self, shape: tuple[int, ...], bits: int = 8) -> str:
         index = len(self.tensors)
-        zero_point = int(self.random.choice([-128, 0, 127]) if self.extreme else self.random.integers(-128, 128))
+        half = 1 << (min(bits, 8) - 1)  # of 16 bits small ones, so that no folded bias overflows
+        zero_point = int(self.random.choice([-half, 0, half - 1]) if self.extreme else self.random.integers(-half, half))
         self.tensors.append(Tensor(name=f"t{index}", shape=tuple(shape), quantizer=index, precision_group=index))
-        self.quantizations.append(Quantization(scale=0.05, zero_point=zero_point))
+        self.quantizations.append(Quantization(scale=0.05, zero_point=zero_point, bits=bits))
         return f"t{index}"
 
-    def _rescale(self, channels: int, reach: int) -> Requantize:
+    def _rescale(self, channels: int, reach: int, bits: int = 8, wide: bool = False) -> Requantize:
         """Scales that spread the accumulators over the output range, some channels clamping."""
-        scale = self.random.uniform(20, 300, channels) / (0.3 * reach)
-        return requantize_params(np.minimum(scale, 0.49), reach)
+        scale = self.random.uniform(20, 300, channels) * 2.0 ** (bits - 8) / (0.3 * reach)
+        return requantize_params(np.minimum(scale, 0.49), reach, WIDE_ACCUMULATOR_LIMIT if wide else ACCUMULATOR_LIMIT)
 
-    def _limits(self) -> dict[str, int]:
-        lowest = int(self.random.choice([-128, -128, -20, 0]))
-        return {"lowest": lowest, "highest": int(self.random.choice([127, 127, 60]))}
+    def _limits(self, bits: int = 8) -> dict[str, int]:
+        half = 1 << (bits - 1)
+        lowest = int(self.random.choice([-half, -half, -half // 6, 0]))
+        return {"lowest": lowest, "highest": int(self.random.choice([half - 1, half - 1, half // 2 - 1]))}

@@ -9,7 +9,23 @@ from hypothesis import strategies as st
 from mpsearch.records import QuantizedGraph
 from tests.export.models import GraphMaker
 
-STEPS = ("conv", "strided", "grouped", "depthwise", "pointwise", "residual", "gate", "max_pool", "avg_pool", "pad", "turn", "cut", "join", "dense")
+STEPS = (
+    "conv",
+    "strided",
+    "grouped",
+    "depthwise",
+    "pointwise",
+    "residual",
+    "gate",
+    "max_pool",
+    "avg_pool",
+    "pad",
+    "turn",
+    "cut",
+    "join",
+    "dense",
+    "chain",
+)
 """Kinds of layers, or of a few that belong together."""
 
 _LARGEST = 3000
@@ -57,5 +73,11 @@ def append(maker: GraphMaker, value: str, step: str, bits: int, channels: int) -
             return maker.slice(value, [0, 0, inputs // 3], [height, width, inputs], [1, 2, 1])
         case "join":
             return maker.concat([value, maker.unary(value)], channels % 3)
+        case "chain":  # 4 and 16 bits pass between convolutions and dense layers
+            widths = [(4, 16, 8)[(bits + place) % 3] for place in range(3)]
+            value = maker.conv(value, channels, (3, 3), bits, padding=(1, 1, 1, 1), output_bits=widths[0])
+            value = maker.conv(value, 6, (2, 1), bits, padding=(1, 0, 0, 0), output_bits=widths[1])
+            value = maker.conv(value, 2 * channels, (1, 1), bits, groups=2, output_bits=widths[2])
+            return maker.linear(maker.linear(value, channels + 2, bits, output_bits=widths[1]), inputs, bits)
         case _:
             return maker.linear(value, channels, bits)

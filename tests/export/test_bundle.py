@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mpsearch.errors import ExportError
+from mpsearch.errors import ExportError, QuantizationError
 from mpsearch.export.bundle import write_bundle
 from mpsearch.export.constants import build_blocks
 from mpsearch.export.emit_project import WARNINGS
@@ -116,7 +116,7 @@ def test_model_bin_holds_the_very_bytes_of_the_compiled_constants(bundle: Path, 
 def test_only_the_kernels_in_use_are_copied(tmp_path: Path) -> None:
     maker = GraphMaker(0)
     write_bundle(maker.finish(maker.linear(maker.input(4), 2, 4)), [], tmp_path / "bundle")
-    assert sorted(path.name for path in (tmp_path / "bundle" / "mps").glob("*.c")) == ["mps_linear.c", "mps_tile.c", "mps_unpack.c"]
+    assert sorted(path.name for path in (tmp_path / "bundle" / "mps").glob("*.c")) == ["mps_linear.c", "mps_nibbles.c", "mps_tile.c", "mps_unpack.c"]
 
 
 def test_the_program_has_no_malloc_float_or_stdio(bundle: Path) -> None:
@@ -193,9 +193,45 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_precision_without_a_kernel_is_refused(tmp_path: Path) -> None:
     quantized = small()
-    config = BitWidthConfig(model_digest=quantized.graph.model_digest, precisions=(("layer0", Precision(weight_bits=4, activation_bits=16)),))
-    with pytest.raises(ExportError, match="Layer 'layer0': there is no kernel for Linear at w4a16"):
+    config = BitWidthConfig(model_digest=quantized.graph.model_digest, precisions=(("layer0", Precision(weight_bits=4, activation_bits=5)),))
+    with pytest.raises(ExportError, match="Layer 'layer0': there is no kernel for Linear at w4a5"):
         write_bundle(replace(quantized, config=config), [], tmp_path / "bundle")
+
+
+def test_4_and_16_bits_at_an_input_of_the_model_are_refused(tmp_path: Path) -> None:
+    quantized = small()
+    config = BitWidthConfig(model_digest=quantized.graph.model_digest, precisions=(("layer0", Precision(weight_bits=4, activation_bits=16)),))
+    with pytest.raises(QuantizationError, match="Layer 'layer0': Linear at w4a16 reads tensor 't0', which is an input of the model"):
+        write_bundle(replace(quantized, config=config), [], tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("widths", "wide"), [((4, 4), set()), ((4, 16), {"mps_conv2d_wide.c", "mps_linear_wide.c"}), ((16, 8), {"mps_conv2d_wide.c"})]
+)
+def test_a_bundle_with_4_and_16_bit_activations_equals_the_reference(tmp_path: Path, widths: tuple[int, int], wide: set[str]) -> None:
+    maker = GraphMaker(7)
+    value = maker.conv(maker.input(6, 5, 3), 7, (3, 3), 4, padding=(1, 1, 1, 1), output_bits=widths[0])
+    value = maker.linear(maker.conv(value, 5, (1, 1), 3, output_bits=widths[1]), 4, 8)
+    quantized = maker.finish(maker.mean(value, (0, 1)))
+    inputs = maker.samples(SAMPLES)
+    expected = expect(quantized, inputs)
+    write_bundle(quantized, [(tuple(item[i] for item in inputs), expected[i]) for i in range(3)], tmp_path / "bundle")
+    np.testing.assert_array_equal(run_bundle(tmp_path / "bundle", inputs, sanitize=True), expected)
+    assert {path.name for path in (tmp_path / "bundle" / "mps").glob("*_wide.c")} - {"mps_wide.c"} == wide
+    entries = read_manifest(tmp_path / "bundle")
+    assert [entry["precision"] for entry in entries["layers"]] == ["w4a8", f"w3a{widths[0]}", f"w8a{widths[1]}", ""]
+    assert (entries["inputs"][0]["bits"], entries["output"]["bits"]) == (8, 8)
+
+
+def test_4_bit_activations_take_half_of_the_arena_and_16_bit_ones_twice(tmp_path: Path) -> None:
+    def arena(bits: int) -> int:
+        maker = GraphMaker(0)
+        value = maker.conv(maker.conv(maker.input(32, 32, 2), 16, (1, 1), 4, output_bits=bits), 2, (1, 1), 4)
+        return write_bundle(maker.finish(value), [], tmp_path / str(bits)).arena_bytes
+
+    four, eight, sixteen = (arena(bits) for bits in (4, 8, 16))
+    assert eight - four == 32 * 32 * 16 // 2 - 16  # a window of 16 values more
+    assert sixteen - eight == 32 * 32 * 16 + 2 * 2 * 16 + 16 - 4 * 64  # two windows and a row in place of a tile
 
 
 def test_weights_of_other_bits_than_the_config_are_refused(tmp_path: Path) -> None:
@@ -208,7 +244,7 @@ def test_weights_of_other_bits_than_the_config_are_refused(tmp_path: Path) -> No
 def test_activations_of_other_bits_are_refused(tmp_path: Path) -> None:
     quantized = small()
     wide = (quantized.quantizations[0], Quantization(scale=1.0, zero_point=0, bits=16))
-    with pytest.raises(ExportError, match="Tensor 't1': it has 16 bits, but the kernels take 8"):
+    with pytest.raises(ExportError, match="Tensor 't1': it has 16 bits, but by the config it has 8"):
         write_bundle(replace(quantized, quantizations=wide), [], tmp_path / "bundle")
 
 

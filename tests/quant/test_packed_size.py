@@ -8,7 +8,15 @@ import pytest
 
 from mpsearch.errors import QuantizationError
 from mpsearch.export.kernel_library import KERNELS
-from mpsearch.quant.packed_size import PACKED_WEIGHT_BITS, PARAMS_BYTES, constant_bytes, header_bytes, kernel_supports, scratch_bytes
+from mpsearch.quant.packed_size import (
+    ACTIVATION_BITS,
+    PACKED_WEIGHT_BITS,
+    PARAMS_BYTES,
+    constant_bytes,
+    header_bytes,
+    kernel_supports,
+    scratch_bytes,
+)
 from mpsearch.records import Add, AvgPool2d, Concat, Conv2d, Layer, LayerGraph, Linear, Op, Precision, Reshape, Tensor, Unary
 
 
@@ -34,17 +42,17 @@ TIED = make_graph(
 
 @pytest.mark.parametrize(("bits", "row"), [(2, 7), (3, 7 + 4), (4, 14), (5, 14 + 4), (6, 14 + 7), (7, 14 + 7 + 4), (8, 27)])
 def test_convolution_bytes_are_params_bias_multiplier_packed_rows_and_shifts(bits: int, row: int) -> None:
-    assert constant_bytes(CONV, CONV.layers[0], Precision(weight_bits=bits)) == 36 + 16 * 4 + 16 * 4 + 16 * row + 16
+    assert constant_bytes(CONV, CONV.layers[0], Precision(weight_bits=bits)) == 44 + 16 * 4 + 16 * 4 + 16 * row + 16
 
 
 def test_depthwise_rows_run_over_the_channels() -> None:
-    # 9 rows of 6 four-bit values: 3 bytes each; 36 + 24 + 24 + 27 + 6 = 117, padded to 120.
-    assert constant_bytes(DEPTHWISE, DEPTHWISE.layers[0], W4) == 120
+    # 9 rows of 6 four-bit values: 3 bytes each; 44 + 24 + 24 + 27 + 6 = 125, padded to 128.
+    assert constant_bytes(DEPTHWISE, DEPTHWISE.layers[0], W4) == 128
 
 
 def test_only_the_first_of_tied_layers_pays_for_the_weights() -> None:
     first, second = (constant_bytes(TIED, layer, W4) for layer in TIED.layers)
-    assert (first, second) == (20 + 16 + 16 + 8 + 4, 20 + 16 + 16 + 4)
+    assert (first, second) == (24 + 16 + 16 + 8 + 4, 24 + 16 + 16 + 4)
 
 
 def test_bytes_never_fall_when_bits_rise() -> None:
@@ -95,7 +103,7 @@ def test_scratch_holds_two_pixels_in_words_and_a_window_or_two_unpacked_rows() -
 
 
 @pytest.mark.parametrize(
-    "precision", [Precision(weight_bits=9), Precision(weight_bits=4, activation_bits=4), Precision(weight_bits=4, group_size=32), None]
+    "precision", [Precision(weight_bits=9), Precision(weight_bits=4, activation_bits=6), Precision(weight_bits=4, group_size=32), None]
 )
 def test_precisions_without_a_kernel_are_refused(precision: Precision | None) -> None:
     layer = CONV.layers[0]
@@ -105,7 +113,23 @@ def test_precisions_without_a_kernel_are_refused(precision: Precision | None) ->
 
 
 def test_every_packed_width_is_supported() -> None:
-    assert all(kernel_supports(CONV.layers[0], Precision(weight_bits=bits)) for bits in PACKED_WEIGHT_BITS)
+    for bits in PACKED_WEIGHT_BITS:
+        assert all(kernel_supports(CONV.layers[0], Precision(weight_bits=bits, activation_bits=width)) for width in ACTIVATION_BITS)
+
+
+def test_depthwise_convolutions_take_bytes_only() -> None:
+    layer = weighted("dw", Conv2d(groups=8), (8, 3, 3, 1), "dw")
+    assert [width for width in ACTIVATION_BITS if kernel_supports(layer, Precision(weight_bits=4, activation_bits=width))] == [8]
+
+
+def test_nibbles_are_unpacked_into_a_window_and_16_bits_into_two_windows_of_twice_the_size() -> None:
+    dense = make_graph(weighted("fc", Linear(), (8, 65), "fc"), x=(3, 65), y=(3, 8))
+    assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=8, activation_bits=4)) == 4 * 128 + 68
+    assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=8, activation_bits=16)) == 2 * 2 * 68
+    assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=5, activation_bits=16)) == 2 * 2 * 68 + 68
+    assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=5), output_bits=16) == 2 * 2 * 68 + 68
+    single = make_graph(weighted("fc", Linear(), (8, 65), "fc"), x=(65,), y=(8,))
+    assert scratch_bytes(single, single.layers[0], Precision(weight_bits=8, activation_bits=16)) == 2 * 68
 
 
 def test_parameter_sizes_are_those_that_c_asserts() -> None:
