@@ -20,7 +20,7 @@ from mpsearch.evaluate.measure_error import measure_error
 from mpsearch.evaluate.packed_modules import PackedConv1d, PackedConv2d, PackedLinear
 from mpsearch.evaluate.real import RealNetwork
 from mpsearch.graph.capture import capture
-from mpsearch.quant import host_kernels
+from mpsearch.quant import host_library
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.native import native_library
 from mpsearch.quant.quantize import Quantizer
@@ -227,6 +227,16 @@ def test_a_batch_norm_that_must_stay_is_divided_out_of_the_layer_before_it() -> 
         assert np.allclose((packed.bias * gain + offset)[alive], rounded.bias[alive], atol=1e-5)
 
 
+def test_a_batch_norm_that_no_layer_took_in_stays_float_though_a_captured_config_names_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3)).eval()
+    names = [layer.name for layer in capture(model, BATCHES[0]).weighted_layers]
+    assert names == ["0", "2"]
+    config = small_config(model, **dict.fromkeys(names, "w8a8"))
+    for ours in (mpsearch.apply(model, config), mpsearch.apply(model, config, calibration=BATCHES)):
+        assert [type(module).__name__ for module in ours] == ["BatchNorm2d", "ReLU", "PackedConv2d"]
+
+
 def test_a_folded_and_an_unfolded_batch_norm_give_one_network() -> None:
     """The same weights behind both: what a module computes must not depend on where its batch norm is computed."""
     folded = mpsearch.apply(SmallNet(), dict.fromkeys(NAMES, "w8a8"), calibration=BATCHES)
@@ -325,6 +335,10 @@ def test_a_config_that_belongs_to_another_model_is_refused(tmp_path: Path) -> No
     run = save_run(tmp_path, graph, statistics(graph), config)
     with pytest.raises(RecordError, match=r"Layer 'head': .* has another weight: they differ by 0\.\d+.* belongs to another model"):
         mpsearch.apply(other, run)
+    deeper = SmallNet()
+    deeper.stem = nn.Conv2d(4, 8, 3)
+    with pytest.raises(RecordError, match=r"does not run on inputs of shape \(2, 3, 8, 8\): .* Hint: the run belongs to another model"):
+        mpsearch.apply(deeper, run)
     wider = SmallNet()
     wider.head = nn.Linear(8, 6)
     with pytest.raises(RecordError, match=r"it has shape \(6, 8\) in the model and \(5, 8\) in the graph"):
@@ -355,7 +369,7 @@ def test_no_calibration_batch_and_no_thread_are_refused() -> None:
 
 
 def test_a_package_without_the_native_library_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_kernels, "native_library", lambda: None)
+    monkeypatch.setattr(host_library, "native_library", lambda: None)
     with pytest.raises(MpsearchError, match=r"Layer 'head': There are no packed host kernels at .* Hint: install mpsearch with a C compiler"):
         mpsearch.apply(SmallNet(), {"head": "w4a8"})
 
