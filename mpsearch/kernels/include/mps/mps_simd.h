@@ -22,12 +22,17 @@
 #define MPS_SIMD 0
 #endif
 
-/* Inlined for each constant it is called with, at any level of optimisation; and the opposite, for what seldom runs. */
-#if defined(__GNUC__)
+/* Inlined for each constant it is called with; without optimisation, where constants would not be folded, that would only make code. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__)
 #define MPS_INLINE static inline __attribute__((always_inline))
-#define MPS_SELDOM static __attribute__((noinline, cold))
 #else
 #define MPS_INLINE static inline
+#endif
+
+/* What seldom runs, kept out of the loops. */
+#if defined(__GNUC__)
+#define MPS_SELDOM static __attribute__((noinline, cold))
+#else
 #define MPS_SELDOM static
 #endif
 
