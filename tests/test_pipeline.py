@@ -10,9 +10,11 @@ import torch
 
 from mpsearch.catalog import shipped_folder
 from mpsearch.errors import InfeasibleBudgetError, MpsearchError, RecordError, SolverError, WorkloadError
+from mpsearch.evaluate.apply import apply
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.export.host import run_bundle
 from mpsearch.pipeline import Pipeline, optimize
+from mpsearch.quant.native import native_library
 from mpsearch.records import BitWidthConfig, Evaluation
 from mpsearch.runs.folder import RunFolder
 from mpsearch.runs.request import RunRequest
@@ -62,6 +64,22 @@ def test_the_reported_error_is_that_of_the_exported_c(workload: Workload, tmp_pa
     outputs = run_bundle(tmp_path / "run" / "bundle", integers)
     assert np.array_equal(outputs, network.integer_output(network.quantize_inputs(images)).numpy())
     assert result["error"] == pytest.approx(100 * float((outputs.argmax(1) != labels.numpy()).mean()))
+
+
+@pytest.mark.skipif(native_library() is None, reason="NO NATIVE LIBRARY: build the package with a C compiler")
+def test_a_runs_folder_gives_a_torch_module_the_very_bytes_of_its_bundle(workload: Workload, tmp_path: Path) -> None:
+    _, result = optimize(workload, request("bits=3"), tmp_path / "run")
+    packed = apply(workload.model, tmp_path / "run")
+    flash = (tmp_path / "run" / "bundle" / "model.bin").read_bytes()
+    state = packed.state_dict()
+    rows = [value.numpy() for name, value in state.items() if name.endswith(".packed_weight")]
+    assert len(rows) == 4
+    assert all(values.tobytes() in flash for values in rows)
+    images, labels = workload.evaluation[0]
+    assert isinstance(images, torch.Tensor)
+    wrong = int((packed(images).argmax(1) != labels).sum())
+    # Activations have the scales of each sample here, and fixed ones in the bundle: a decision or two of 64 may differ.
+    assert abs(100 * wrong / len(labels) - float(str(result["error"]))) <= 100 * 3 / 64
 
 
 def test_the_same_seed_gives_the_same_bytes(workload: Workload, tmp_path: Path) -> None:

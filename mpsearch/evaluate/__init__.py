@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three executions of a LayerGraph (real, simulated, integer), all by one walk, and the metrics."""
+"""The three executions of a LayerGraph (real, simulated, integer), all by one walk, the metrics, and torch modules on packed weights."""

@@ -90,7 +90,8 @@ class PackedLayer(nn.Module):
             QuantizationError: It is on another device, holds no floats, wants a gradient, or is traced.
         """
         name = type(self).__name__
-        if torch.jit.is_tracing() or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()):
+        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if is_traced or (torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()):
             raise QuantizationError(f"{name}: a packed layer is no torch operation, and cannot be traced or exported.", "trace the float model.")
         if x.device.type != "cpu":
             raise QuantizationError(f"{name}: got an input on {x.device}, wanted one on the CPU.", "move it there with .cpu().")

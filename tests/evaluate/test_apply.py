@@ -20,7 +20,7 @@ from mpsearch.evaluate.measure_error import measure_error
 from mpsearch.evaluate.packed_modules import PackedConv1d, PackedConv2d, PackedLinear
 from mpsearch.evaluate.real import RealNetwork
 from mpsearch.graph.capture import capture
-from mpsearch.quant import host_kernels
+from mpsearch.quant import host_library
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.native import native_library
 from mpsearch.quant.quantize import Quantizer
@@ -355,7 +355,7 @@ def test_no_calibration_batch_and_no_thread_are_refused() -> None:
 
 
 def test_a_package_without_the_native_library_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_kernels, "native_library", lambda: None)
+    monkeypatch.setattr(host_library, "native_library", lambda: None)
     with pytest.raises(MpsearchError, match=r"Layer 'head': There are no packed host kernels at .* Hint: install mpsearch with a C compiler"):
         mpsearch.apply(SmallNet(), {"head": "w4a8"})
 
