@@ -61,7 +61,7 @@ static inline int8_t mps_into_range(int32_t value, mps_range range) {
 #else
 /* One comparison finds a value outside of either end. */
 static inline int8_t mps_into_range(int32_t value, mps_range range) {
-  int32_t above = value + range.from_highest + range.span;
+  int32_t above = value + (range.from_highest + range.span);
   if ((uint32_t)above > (uint32_t)range.span) above = above < 0 ? 0 : range.span;
   return (int8_t)(above + range.lowest);
 }
