@@ -14,13 +14,6 @@
    start_strip       lays out the columns outside the input, fill_line the others of one line
    run_lines         computes output rows from the lines they need; run_whole_strip all rows, for kernels that have their own walk */
 
-/* A function of its own, with all registers for its loops. */
-#if defined(__GNUC__)
-#define MPS_APART static __attribute__((noinline))
-#else
-#define MPS_APART static
-#endif
-
 enum {
     TILE = 32,         /* output columns that share a strip */
     UNPACKED = 16,     /* channels whose weights are unpacked at a time; a multiple of 8 and of BLOCK */
