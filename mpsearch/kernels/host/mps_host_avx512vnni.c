@@ -62,21 +62,34 @@ MPS_INLINE __m512 add_group(__m512 total, __m512i group, const float *scale) {
 #define MPS_BITS 8
 #include "mps_host_width_avx512vnni.inc"
 
-#define MPS_ROWS 4
-#include "mps_host_tile_avx512vnni.inc"
-#define MPS_ROWS 8
-#include "mps_host_tile_avx512vnni.inc"
-#define MPS_ROWS 12
-#include "mps_host_tile_avx512vnni.inc"
+#define MPS_BITS 0
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 2
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 3
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 4
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 5
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 6
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 7
+#include "mps_host_tiles_avx512vnni.inc"
 
+#define MPS_TILES(bits) {{tile_##bits##_4x1, tile_##bits##_8x1, tile_##bits##_12x1}, {tile_##bits##_4x2, tile_##bits##_8x2, tile_##bits##_12x2}}
+
+/* 8-bit tiles are panels as they lie. */
 static void multiply_tile(const mps_host_tile *tile, mps_host_sums *sums) {
-  static void (*const functions[2][3])(const mps_host_tile *, mps_host_sums *) = {{tile_4x1, tile_8x1, tile_12x1}, {tile_4x2, tile_8x2, tile_12x2}};
-  functions[tile->tiles - 1][tile->rows / 4 - 1](tile, sums);
+  static void (*const functions[9][2][3])(const mps_host_tile *, mps_host_sums *) = {
+      [0] = MPS_TILES(0), [2] = MPS_TILES(2), [3] = MPS_TILES(3), [4] = MPS_TILES(4),
+      [5] = MPS_TILES(5), [6] = MPS_TILES(6), [7] = MPS_TILES(7), [8] = MPS_TILES(0)};
+  functions[tile->packed[0] == NULL ? 0 : tile->bits][tile->tiles - 1][tile->rows / 4 - 1](tile, sums);
 }
 
 MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsigned rows, int32_t *sums) {
   const __m512i ones = _mm512_set1_epi8(1);
-  __m512i total = _mm512_setzero_si512();
+  __m512i total = _mm512_setzero_si512(), others = total;
   if (rows == 1) {
     for (; quads >= 16; quads -= 16, activations += 16) total = _mm512_dpbusd_epi32(total, ones, _mm512_loadu_si512(activations));
     const __mmask16 rest = (__mmask16)((1u << quads) - 1);
@@ -85,10 +98,11 @@ MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsign
     return;
   }
   const __mmask16 mask = (__mmask16)((1u << rows) - 1);
-  for (size_t quad = 0; quad < quads; quad++, activations += rows) {
+  for (size_t quad = 0; quad < quads; quad += 2, activations += 2 * rows) { /* quads come in eights */
     total = _mm512_dpbusd_epi32(total, ones, _mm512_maskz_loadu_epi32(mask, activations));
+    others = _mm512_dpbusd_epi32(others, ones, _mm512_maskz_loadu_epi32(mask, activations + rows));
   }
-  _mm512_mask_storeu_epi32(sums, mask, total);
+  _mm512_mask_storeu_epi32(sums, mask, _mm512_add_epi32(total, others));
 }
 
 MPS_TARGET static uint32_t largest(const float *values, size_t count) {
@@ -188,11 +202,11 @@ MPS_TARGET static void depthwise(const mps_host_depthwise *job, mps_host_sums *s
 const mps_host_kernels mps_host_avx512vnni = {
     .name = "avx512vnni",
     .rows = 12,
-    .few = 3,
+    .few = 2,
     .bytes_of_eight = 1,
     .direct_eight = 1,
+    .unpacking_tile = 1,
     .one_stream = MPS_ONE_STREAM,
-    .unpack = {[2] = unpack_2, [3] = unpack_3, [4] = unpack_4, [5] = unpack_5, [6] = unpack_6, [7] = unpack_7, [8] = unpack_8},
     .strip = {[2] = strip_2, [3] = strip_3, [4] = strip_4, [5] = strip_5, [6] = strip_6, [7] = strip_7, [8] = strip_8},
     .tile = multiply_tile,
     .interleave = interleave,

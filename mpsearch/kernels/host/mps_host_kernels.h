@@ -14,13 +14,15 @@ typedef union {
   float floats[MPS_HOST_MOST_ROWS][MPS_HOST_PANEL_CHANNELS];
 } mps_host_sums;
 
-/* A few rows of activations times one or two tiles of 16 channels, unpacked.
+/* A few rows of activations times one or two tiles of 16 channels.
+   packed       NULL, or tiles to take instead of the panels, and to unpack into `unpacked` on the way
    panel        [quads][16 channels][4 values], a byte each unless the instruction set says otherwise
    activations  [quads][rows] words of 4 int8
    start        [groups][rows], where the sums of a group begin
    scale        [groups][16] for either tile; scale[0] is NULL for integers, and then there is one group */
 typedef struct {
-  const uint8_t *panel[2];
+  const uint8_t *panel[2], *packed[2];
+  uint8_t *unpacked[2];
   const int32_t *activations, *start;
   const float *scale[2];
   size_t quads, group_quads;
@@ -63,6 +65,7 @@ typedef struct {
   unsigned bytes_of_eight;    /* bytes of a panel's 8-bit weight */
   unsigned signed_eight;      /* panels hold 8-bit weights as q, not as u */
   int direct_eight;           /* packed 8-bit tiles are panels already */
+  int unpacking_tile;         /* tile unpacks on the way: there is no unpack */
   unsigned one_stream;        /* widths from this on want the two tiles of a strip side by side in memory, others far apart */
   void (*unpack[9])(const uint8_t *tile, size_t blocks, uint8_t *panel);
   void (*strip[9])(const mps_host_strip *strip, mps_host_sums sums[2]);
