@@ -56,7 +56,8 @@ MPS_INLINE quad_rows take_quad(const uint8_t *block, unsigned bits, unsigned qua
 MPS_INLINE __m256i even_bytes(__m256i bytes) { return _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8); }
 MPS_INLINE __m256i odd_bytes(__m256i bytes) { return _mm256_srai_epi16(bytes, 8); }
 
-/* How many quads can be added in int16: 2 * 128 * (2^bits - 1) * n < 2^15. Narrow widths could take eight, but compilers then run out of registers. */
+/* How many quads can be added in int16: 2 * 128 * (2^bits - 1) * n < 2^15. Narrow widths could take eight, but compilers then run out of registers.
+ */
 MPS_INLINE unsigned quads_in_16_bits(unsigned bits) { return bits <= 5 ? 4 : bits == 6 ? 2 : 1; }
 
 MPS_INLINE __m256i broadcast(const int32_t *word) { return _mm256_set1_epi32(*word); }

@@ -18,8 +18,7 @@
 enum { ROWS = 4 };
 
 /* sum += weights * values[lane], a word of 4 values. Written out because older clangs have the intrinsic only where a whole file may use it. */
-#define MPS_DOT(sum, weights, values, lane)                                                                                                            \
-  __asm__("sdot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(sum) : "w"(weights), "w"(values))
+#define MPS_DOT(sum, weights, values, lane) __asm__("sdot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(sum) : "w"(weights), "w"(values))
 
 /* 16 channels x 4 values: channels 0-3, 4-7, 8-11, 12-15. */
 typedef struct {

@@ -210,7 +210,8 @@ mps_host_status mps_host_multiply(const mps_host_product *product) {
   const int few = product->rows <= kernels->few;
   const size_t chunk = CHUNK_BYTES / (w.quads * 4) + 5 * kernels->rows, at_once = smaller(product->rows, chunk);
   const size_t rows = few ? product->rows : ceiling(at_once, kernels->rows) * kernels->rows;
-  const size_t activation_words = rows * w.quads + MPS_HOST_ROOM / 4, start_words = rows * w.groups, channel_words = 3 * w.panels * MPS_HOST_PANEL_CHANNELS;
+  const size_t activation_words = rows * w.quads + MPS_HOST_ROOM / 4, start_words = rows * w.groups,
+               channel_words = 3 * w.panels * MPS_HOST_PANEL_CHANNELS;
   int32_t *words = mps_host_scratch(MPS_SCRATCH_CALL, 4 * (activation_words + channel_words + start_words));
   if (words == NULL) return MPS_HOST_NO_MEMORY;
   w.activations = words;
