@@ -40,6 +40,18 @@ MPS_INLINE __m512i take_quad(const uint8_t *block, unsigned bits, unsigned quad)
   return values;
 }
 
+/* Quad `quad` of a plane, left where it stands in the bytes. */
+MPS_INLINE __m512i take_field(const uint8_t *rows, unsigned plane, unsigned quad) {
+  const unsigned per = 8 / plane;
+  return take_plane(rows, plane, quad, quad % per * plane);
+}
+
+/* Sums of values that stood at bit 0, b, c and d of their bytes; each is a multiple of what it is shifted by. */
+MPS_INLINE __m512i add_places(const __m512i sum[4], uint8_t b, uint8_t c, uint8_t d) {
+  const __m512i low = _mm512_add_epi32(sum[0], _mm512_srai_epi32(sum[1], b));
+  return _mm512_add_epi32(low, _mm512_add_epi32(_mm512_srai_epi32(sum[2], c), _mm512_srai_epi32(sum[3], d)));
+}
+
 MPS_INLINE __m512 add_group(__m512 total, __m512i group, const float *scale) {
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(group), _mm512_loadu_ps(scale), total);
 }
@@ -183,7 +195,7 @@ MPS_TARGET static void scale(mps_host_sums *sums, unsigned rows, const float *fa
 /* Four taps of 32 channels as 32 words: channels 0-3 and 16-19 in the first vector, 4-7 and 20-23 in the next, and so on. */
 MPS_INLINE void gather_taps(const int8_t *const tap[4], size_t at, __m256i words[4]) {
   __m256i values[4];
-  for (unsigned i = 0; i < 4; i++) values[i] = _mm256_loadu_si256((const __m256i *)(const void *)(tap[i] + at));
+  MPS_UNROLL for (unsigned i = 0; i < 4; i++) values[i] = _mm256_loadu_si256((const __m256i *)(const void *)(tap[i] + at));
   const __m256i low_01 = _mm256_unpacklo_epi8(values[0], values[1]), low_23 = _mm256_unpacklo_epi8(values[2], values[3]);
   const __m256i high_01 = _mm256_unpackhi_epi8(values[0], values[1]), high_23 = _mm256_unpackhi_epi8(values[2], values[3]);
   words[0] = _mm256_unpacklo_epi16(low_01, low_23);
@@ -204,7 +216,7 @@ MPS_TARGET static void arrange(const int8_t *weights, size_t taps, size_t pitch,
       const int8_t *const four[4] = {weights + tap * pitch, weights + (tap + 1) * pitch, weights + (tap + 2) * pitch, weights + (tap + 3) * pitch};
       __m256i words[4];
       gather_taps(four, channel, words);
-      for (unsigned i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(arranged + i * 32), words[i]);
+      MPS_UNROLL for (unsigned i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(arranged + i * 32), words[i]);
     }
   }
 }
@@ -218,7 +230,7 @@ MPS_TARGET static void depthwise(const mps_host_depthwise *job, mps_host_sums *s
     for (size_t tap = 0; tap < job->taps; tap += 4, weights += 128) {
       __m256i words[4];
       gather_taps(job->input + tap, pixel * job->step, words);
-      for (unsigned i = 0; i < 4; i++) {
+      MPS_UNROLL for (unsigned i = 0; i < 4; i++) {
         const __m256i factor = _mm256_loadu_si256((const __m256i *)(const void *)(weights + i * 32));
         total[i] = _mm256_dpbusd_epi32(total[i], _mm256_xor_si256(words[i], offset), factor);
       }

@@ -5,6 +5,13 @@
 
 #include "mps/mps_host.h"
 
+/* Before a loop of constant length whose sums should stay in registers: gcc 12 unrolls it at -O3 only. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define MPS_UNROLL _Pragma("GCC unroll 8")
+#else
+#define MPS_UNROLL
+#endif
+
 /* Rows of activations that are multiplied together at most, and a step of their number. */
 enum { MPS_HOST_MOST_ROWS = 12, MPS_HOST_ROW_STEP = 4, MPS_HOST_PANEL_CHANNELS = 2 * MPS_HOST_CHANNELS };
 
@@ -27,12 +34,12 @@ typedef struct {
   const float *scale[2];
   size_t quads, group_quads;
   unsigned rows, tiles, bits;
-  const uint8_t *soon; /* where the weights of the next call lie: rows * quads bytes worth fetching early, or NULL */
+  const uint8_t *soon; /* weights of a later panel, worth fetching early */
   size_t soon_bytes;
 } mps_host_tile;
 
-/* One row of activations times one or two tiles of 16 channels as they lie packed; each has sums of its own, 16 in row 0. The fields mean the same.
- */
+/* One row of activations times one or two tiles of 16 channels as they lie packed; the fields mean the same. Each tile has sums of its own, 16 in
+   row 0. */
 typedef struct {
   const uint8_t *packed[2];
   const int8_t *activations;
@@ -52,8 +59,8 @@ typedef struct {
 /* Depthwise convolution of a few pixels in a row, 32 channels of them.
    weights  [taps][pitch]; where the instruction set arranges them, what it made of them for these channels
    start    [32], what it wants added to the sums
-   input    for every tap, the first channel under it at the first pixel; the next pixel lies `step` bytes on; taps come in fours, with zero weights
- */
+   input    for every tap, the first channel under it at the first pixel; the next pixel lies `step` bytes on
+   Taps come in fours, with zeros for weights. */
 typedef struct {
   const int8_t *weights;
   const int32_t *start;
