@@ -254,12 +254,27 @@ def convolutions(rounds: int, seconds: float, threads: int) -> None:
     table(f"Convolution, integers, {threads} thread{'s' if threads > 1 else ''}", columns, lines)
 
 
+def scaling(rounds: int, seconds: float, threads: int) -> None:
+    """Wall time of one thread over that of several; the best of the rounds as well, since a busy machine has no second core to give."""
+    lines = []
+    for rows, size, layers in ((64, 1024, 1), (256, 1024, 1), (64, 4096, 1), (256, 4096, 1), (1, GEMV_SIZE, 1), (1, GEMV_SIZE, GEMV_CHAIN)):
+        x = RANDOM.standard_normal((rows, size), dtype=np.float32)
+        counts = (1, threads)
+        for bits in (2, 4, 8):
+            contenders = {str(count): our_floats(x, size, bits, 128, layers, count) for count in counts}
+            times = measure(contenders, rounds, seconds, threads)
+            best = {count: min(times.rounds[str(count)]) / layers for count in counts}
+            name = f"{rows} x {size} x {size}{', a chain of 8' if layers > 1 else ''}"
+            lines.append([name, bits, *(1e6 * best[count] for count in counts), best[1] / best[threads], times.speedup(str(threads), "1")])
+    table(f"{threads} threads", ["product", "bits", "1 thread, best µs", f"{threads} threads, best µs", "best over best", "median of ratios"], lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="few, short rounds on the small shapes")
-    parser.add_argument("--only", choices=("gemv", "gemm", "conv"))
+    parser.add_argument("--only", choices=("gemv", "gemm", "conv", "scaling"))
     arguments = parser.parse_args()
     rounds, seconds = (3, 0.02) if arguments.quick else (arguments.rounds, 0.04)
     print(f"Instruction set {host_isa()}, onnxruntime {onnxruntime.__version__}, {rounds} rounds")
@@ -267,6 +282,8 @@ def main() -> None:
         gemv(rounds, seconds, arguments.threads)
     if arguments.only in (None, "conv"):
         convolutions(rounds, seconds, arguments.threads)
+    if arguments.only in (None, "scaling"):
+        scaling(rounds, seconds, max(2, arguments.threads))
     if arguments.only in (None, "gemm"):
         gemm([shape for shape in GEMM_SHAPES if shape[1] == 1024] if arguments.quick else GEMM_SHAPES, rounds, seconds, arguments.threads)
 
