@@ -23,6 +23,7 @@ from mpsearch.evaluate.walk import from_memory
 from mpsearch.export.bundle import write_bundle
 from mpsearch.export.memory_plan import plan_memory
 from mpsearch.graph.capture import capture
+from mpsearch.quant.activation_bits import DEFAULT_BITS
 from mpsearch.quant.calibrate import calibrate
 from mpsearch.quant.measured_range import measure_intervals
 from mpsearch.quant.packed_size import kernel_supports
@@ -34,6 +35,7 @@ from mpsearch.records import (
     CostTable,
     Evaluation,
     ExportBundle,
+    Layer,
     LayerGraph,
     Limit,
     Precision,
@@ -153,7 +155,7 @@ class Pipeline:
     @cached_property
     def offered(self) -> dict[str, tuple[Precision, ...]]:
         """Group -> precisions that space, kernels and target have in common."""
-        return offered_precisions(self.graph, self.space, kernel_supports, self.hardware)
+        return offered_precisions(self.graph, self.space, _is_searched, self.hardware)
 
     @cached_property
     def problem(self) -> SearchProblem:
@@ -430,6 +432,11 @@ def check_bundle(bundle: ExportBundle, costs: dict[str, float]) -> None:
             raise ExportError(
                 f"The bundle's {name} is {got} bytes, the solver was told {wanted:.0f}.", "this is a defect of mpsearch: please report it."
             )
+
+
+def _is_searched(layer: Layer, precision: Precision) -> bool:
+    """Return whether a search may offer a precision: no proxy scores activations yet, so those of 4 and 16 bits come from configs written by hand."""
+    return kernel_supports(layer, precision) and precision.activation_bits == DEFAULT_BITS
 
 
 def _first_samples(workload: Workload, count: int) -> list[torch.Tensor | tuple[torch.Tensor, ...]]:

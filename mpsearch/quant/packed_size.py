@@ -58,6 +58,7 @@ ALIGNMENT = 4
 
 _LARGEST_UINT16 = 65535
 _TILE_VALUES = 64
+_PIXELS_OF_PLANES = 4
 _MULTIPLIED_AS_PACKED = (2, 4, 8)
 _DEPTHWISE_TILE = 32
 _DEPTHWISE_UNPACKED = 16
@@ -143,7 +144,7 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None, 
         return _wide_bytes(values, pixels, bits)
     in_place = precision.activation_bits == 8 and (isinstance(layer.op, Linear) or _is_pointwise(graph, layer))
     window = 0 if in_place else aligned(values)
-    return aligned(_tile_bytes(values, pixels) + max(window, _unpacked_bytes(values, bits)))
+    return aligned(_tile_bytes(values, pixels, bits) + max(window, _unpacked_bytes(values, bits)))
 
 
 def is_wide(input_bits: int, output_bits: int) -> bool:
@@ -165,9 +166,10 @@ def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
     return (kernel_h // 2 + 1) * kernel_w * 32 + kernel_h * columns * 16
 
 
-def _tile_bytes(values: int, pixels: int) -> int:
-    """Return the bytes of a few pixels of that many values, laid out for the products: mps_tile_bytes in C."""
-    return -(-values // _TILE_VALUES) * _TILE_VALUES * (4 if pixels > 1 else 2)
+def _tile_bytes(values: int, pixels: int, bits: int) -> int:
+    """Return the bytes of a few of the layer's pixels, of that many values, laid out for the products: mps_tile_bytes in C."""
+    each = 8 if pixels >= _PIXELS_OF_PLANES and bits not in _MULTIPLIED_AS_PACKED else 4 if pixels > 1 else 2
+    return -(-values // _TILE_VALUES) * _TILE_VALUES * each
 
 
 def _unpacked_bytes(values: int, bits: int) -> int:

@@ -8,7 +8,9 @@ static size_t line_bytes(const mps_linear_params *p) {
   return unpacked > rows ? unpacked : rows;
 }
 
-size_t mps_linear_scratch_bytes(const mps_linear_params *params) { return mps_tile_bytes(params->input_c, params->rows) + line_bytes(params); }
+size_t mps_linear_scratch_bytes(const mps_linear_params *params) {
+  return mps_tile_bytes(params->input_c, params->rows, params->weight_bits) + line_bytes(params);
+}
 
 static void lay_nibbles(mps_tile *tile, size_t index, const uint8_t *values) {
   mps_load_nibbles(values, 0, tile->values, tile->row);
@@ -24,9 +26,9 @@ mps_status mps_linear(const mps_linear_params *params, const mps_channels *chann
                                   .lowest = params->lowest,
                                   .highest = params->highest,
                                   .left_shift = params->left_shift};
-  mps_tile tile = {.values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows)};
+  mps_tile tile = {.values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows, params->weight_bits)};
   for (size_t row = 0; row < rows; row += tile.pixels) {
-    tile.pixels = rows - row < MPS_TILE_PIXELS ? rows - row : MPS_TILE_PIXELS;
+    tile.pixels = mps_tile_pixels(rows - row, tile.bits);
     for (size_t i = 0; i < tile.pixels; i++) {
       if (params->input_bits == 8)
         mps_tile_lay(&tile, i, (const int8_t *)input + (row + i) * values);
