@@ -96,7 +96,7 @@ static void multiply_panel(void *context, size_t index) {
     else kernels->unpack[bits](packed, w->blocks, tile.unpacked[i]);
   }
   const size_t begin = w->row_blocks * part / w->parts, end = w->row_blocks * (part + 1) / w->parts;
-  const size_t following = (first + 2) * w->tile_bytes, all = w->tiles * w->tile_bytes;
+  const size_t following = (first + 2 * (p->threads > 1 ? p->threads : 1)) * w->tile_bytes, all = w->tiles * w->tile_bytes;
   const size_t soon_bytes = following < all ? smaller(all - following, 2 * w->tile_bytes) : 0;
   for (size_t block = begin; block < end; block++) {
     const size_t row = block * kernels->rows;
@@ -104,7 +104,7 @@ static void multiply_panel(void *context, size_t index) {
     tile.activations = w->activations + row * w->quads;
     tile.start = w->start + row * w->groups;
     const size_t from = soon_bytes * (block - begin) / (end - begin), to = soon_bytes * (block - begin + 1) / (end - begin);
-    tile.soon = p->weights->weights + following + from;
+    tile.soon = p->weights->weights + (soon_bytes > 0 ? following + from : 0);
     tile.soon_bytes = to - from;
     mps_host_sums sums;
     kernels->tile(&tile, &sums);
@@ -195,6 +195,7 @@ mps_host_status mps_host_multiply(const mps_host_product *product) {
   const mps_host_kernels *kernels = mps_host_current();
   if (kernels == NULL) return MPS_HOST_NO_SUCH_ISA;
   if (weights->bits < 2 || weights->bits > 8 || weights->group % MPS_HOST_VALUES != 0) return MPS_HOST_BAD_ARGUMENT;
+  if (weights->input_c == 0 || weights->input_c > MPS_HOST_MOST_VALUES) return MPS_HOST_BAD_ARGUMENT;
   if (product->floats != NULL && weights->scale == NULL) return MPS_HOST_BAD_ARGUMENT;
   if (product->rows == 0 || weights->output_c == 0) return MPS_HOST_OK;
   work w = {.product = product, .kernels = kernels};
@@ -210,7 +211,8 @@ mps_host_status mps_host_multiply(const mps_host_product *product) {
   const int few = product->rows <= kernels->few;
   const size_t chunk = CHUNK_BYTES / (w.quads * 4) + 5 * kernels->rows, at_once = smaller(product->rows, chunk);
   const size_t rows = few ? product->rows : ceiling(at_once, kernels->rows) * kernels->rows;
-  const size_t activation_words = rows * w.quads + MPS_HOST_ROOM / 4, start_words = rows * w.groups, channel_words = 3 * w.panels * MPS_HOST_PANEL_CHANNELS;
+  const size_t activation_words = rows * w.quads + MPS_HOST_ROOM / 4, start_words = rows * w.groups,
+               channel_words = 3 * w.panels * MPS_HOST_PANEL_CHANNELS;
   int32_t *words = mps_host_scratch(MPS_SCRATCH_CALL, 4 * (activation_words + channel_words + start_words));
   if (words == NULL) return MPS_HOST_NO_MEMORY;
   w.activations = words;

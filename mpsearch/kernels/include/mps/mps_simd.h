@@ -22,14 +22,18 @@
 #define MPS_SIMD 0
 #endif
 
-/* Inlined for each constant it is called with, at any level of optimisation; a function of its own, with all registers for its loops; and what seldom
-   runs. */
-#if defined(__GNUC__)
+/* Inlined for each constant it is called with; without optimisation, where constants would not be folded, that would only make code. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__)
 #define MPS_INLINE static inline __attribute__((always_inline))
+#else
+#define MPS_INLINE static inline
+#endif
+
+/* A function of its own, with all registers for its loops; and what seldom runs. */
+#if defined(__GNUC__)
 #define MPS_APART static __attribute__((noinline))
 #define MPS_SELDOM static __attribute__((noinline, cold))
 #else
-#define MPS_INLINE static inline
 #define MPS_APART static
 #define MPS_SELDOM static
 #endif
