@@ -209,7 +209,17 @@ static inline uint32_t mps_larger_bytes(uint32_t a, uint32_t b) {
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
   return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u);
 }
+#if defined(__ARM_ARCH_6M__)
+/* Cortex-M0 multiplies 32 bits at most, and compilers would call a function for more. */
+static inline int32_t mps_high_word(int32_t a, int32_t b, int32_t addend) {
+  const int32_t a_low = a & 0xFFFF, a_high = a >> 16, b_low = b & 0xFFFF, b_high = b >> 16;
+  const uint32_t low = (uint32_t)a_low * (uint32_t)b_low;
+  const int32_t middle = a_high * b_low + (int32_t)(low >> 16), other = a_low * b_high + (middle & 0xFFFF);
+  return a_high * b_high + (middle >> 16) + (other >> 16) + addend;
+}
+#else
 static inline int32_t mps_high_word(int32_t a, int32_t b, int32_t addend) { return (int32_t)(((int64_t)a * b) >> 32) + addend; }
+#endif
 
 #endif
 #endif
