@@ -40,6 +40,7 @@ target: $(VENV)/.dev ## whole models and kernels on every emulated core, and ins
 bench: $(VENV)/.dev ## the numbers of benchmarks/
 	$(BIN)/python benchmarks/ilp_scale.py
 	$(BIN)/python benchmarks/count_instructions.py
+	$(BIN)/python benchmarks/host_kernels.py
 
 docs: $(VENV)/.dev ## run the code of the README
 	$(BIN)/python -m pytest tests/test_packaging.py -k readme $(PYTEST_ARGS)

@@ -28,9 +28,13 @@ LAYERS = (
     Shape("CONV", 32, 32, 16, 16, 3),
     Shape("CONV", 32, 32, 3, 16, 3),
     Shape("DEPTHWISE", 25, 5, 64, 64, 3),
+    Shape("DEPTHWISE", 24, 24, 32, 32, 3),
     Shape("DENSE", 1, 1, 640, 128),
     Shape("DENSE", 1, 1, 128, 128),
     Shape("ADD", 32, 32, 16, 16),
+    Shape("MEAN", 25, 5, 64, 64),
+    Shape("MAX_POOL", 16, 16, 32, 32, 2),
+    Shape("AVG_POOL", 16, 16, 32, 32, 2),
 )
 
 
@@ -55,7 +59,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         for layer in LAYERS:
-            units, unit = (layer.macs, "MAC") if layer.macs else (layer.output_values, "element")
+            units, unit = (layer.macs, "MAC") if layer.macs else (layer.input_values, "input value")
             for bits in map(int, options.widths.split(",")) if layer.macs else (8,):
                 cells = [f"{bench.count(core, layer, bits, level, options.compiler).instructions / units:.2f}" for core in cores]
                 print(f"| {layer} | {bits if layer.macs else '-'} | {unit} | {' | '.join(cells)} |", flush=True)

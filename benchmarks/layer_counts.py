@@ -23,7 +23,10 @@ DIFFERS = 90
 
 @dataclass(frozen=True)
 class Shape:
-    """One layer: `kind` is CONV, DEPTHWISE, DENSE (height rows) or ADD; the size is kept by padding."""
+    """One layer: `kind` is CONV, DEPTHWISE, DENSE (height rows), ADD, MEAN (of all pixels), MAX_POOL or AVG_POOL (windows side by side).
+
+    Padding keeps the size of a convolution.
+    """
 
     kind: str
     height: int
@@ -35,21 +38,27 @@ class Shape:
     @property
     def output_values(self) -> int:
         """How many values come out."""
-        return self.height * self.width * (self.inputs if self.kind == "ADD" else self.outputs)
+        pixels = {"MEAN": 1, "MAX_POOL": (self.height // self.kernel) * (self.width // self.kernel)}
+        pixels["AVG_POOL"] = pixels["MAX_POOL"]
+        return pixels.get(self.kind, self.height * self.width) * self.outputs
+
+    @property
+    def input_values(self) -> int:
+        """How many values an operand has."""
+        return self.height * self.width * self.inputs
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, padding included; 0 for an addition."""
-        per_output = {"CONV": self.inputs * self.kernel**2, "DEPTHWISE": self.kernel**2, "DENSE": self.inputs, "ADD": 0}[self.kind]
-        return self.output_values * per_output
+        """Multiply-accumulates, padding included; 0 without weights."""
+        per_output = {"CONV": self.inputs * self.kernel**2, "DEPTHWISE": self.kernel**2, "DENSE": self.inputs}
+        return self.output_values * per_output.get(self.kind, 0)
 
     @property
     def weight_shape(self) -> tuple[int, int]:
-        """(rows, values) of the weights as they are packed; (0, 0) for an addition."""
+        """(rows, values) of the weights as they are packed; (0, 0) where there are none."""
         taps = self.kernel**2
-        return {"CONV": (self.outputs, taps * self.inputs), "DEPTHWISE": (taps, self.outputs), "DENSE": (self.outputs, self.inputs), "ADD": (0, 0)}[
-            self.kind
-        ]
+        shapes = {"CONV": (self.outputs, taps * self.inputs), "DEPTHWISE": (taps, self.outputs), "DENSE": (self.outputs, self.inputs)}
+        return shapes.get(self.kind, (0, 0))
 
     @property
     def gathered_values(self) -> int:
@@ -64,6 +73,9 @@ class Shape:
             "DEPTHWISE": f"depthwise {self.kernel}x{self.kernel}, {self.inputs}, {size}",
             "DENSE": f"dense {self.inputs} -> {self.outputs}" + (f", {self.height} rows" if self.height > 1 else ""),
             "ADD": f"add, {self.output_values} values",
+            "MEAN": f"mean of {size}, {self.inputs}",
+            "MAX_POOL": f"max pool {self.kernel}x{self.kernel}, {self.inputs}, {size}",
+            "AVG_POOL": f"average pool {self.kernel}x{self.kernel}, {self.inputs}, {size}",
         }[self.kind]
 
 

@@ -17,7 +17,16 @@ extern const uint8_t packed[];
 extern const int8_t plain[];
 
 enum { PAD = KERNEL / 2, INPUT_ZERO_POINT = -3, OUTPUT_ZERO_POINT = 5, DIFFERS = 90 };
+#if defined(LAYER_MEAN)
+enum { OUTPUT_H = 1, OUTPUT_W = 1 };
+#elif defined(LAYER_MAX_POOL) || defined(LAYER_AVG_POOL)
+enum { OUTPUT_H = HEIGHT / KERNEL, OUTPUT_W = WIDTH / KERNEL };
+#else
 enum { OUTPUT_H = HEIGHT + 2 * PAD - KERNEL + 1, OUTPUT_W = WIDTH + 2 * PAD - KERNEL + 1 };
+#endif
+#if !defined(LAYER_CONV) && !defined(LAYER_DEPTHWISE) && !defined(LAYER_DENSE)
+#define WITHOUT_WEIGHTS
+#endif
 enum { INPUTS = HEIGHT * WIDTH * IN, OUTPUTS = OUTPUT_H * OUTPUT_W * OUT, SCRATCH = 1 << 19, ROW = KERNEL * KERNEL * IN / GROUPS };
 
 static _Alignas(4) int8_t input[INPUTS], second[INPUTS], output[OUTPUTS], wanted[OUTPUTS], scratch[SCRATCH];
@@ -42,7 +51,7 @@ static void fill(void) {
   }
   for (int i = 0; i < OUT; i++) {
     int32_t sum = 0;
-#if !defined(LAYER_ADD)
+#if !defined(WITHOUT_WEIGHTS)
     for (int k = 0; k < ROW; k++) sum += weight(i, k);
 #endif
     bias[i] = 17 * i - 300;
@@ -64,6 +73,26 @@ static const mps_linear_params params = {.rows = HEIGHT,
 #elif defined(LAYER_ADD)
 static const mps_add_params params = {
     .shape = {1, HEIGHT, WIDTH, IN}, .multiplier = {1 << 30, 1 << 30, 1 << 30}, .right_shift = {1, 1, 17}, .lowest = -128, .highest = 127};
+#elif defined(LAYER_MEAN)
+static const mps_mean_params params = {.shape = {1, HEIGHT, WIDTH, IN},
+                                       .multiplier = 1 << 30,
+                                       .right_shift = 4,
+                                       .left_shift = 1,
+                                       .reduced = 6,
+                                       .input_zero_point = INPUT_ZERO_POINT,
+                                       .output_zero_point = OUTPUT_ZERO_POINT,
+                                       .lowest = -128,
+                                       .highest = 127};
+#elif defined(LAYER_MAX_POOL) || defined(LAYER_AVG_POOL)
+static const mps_window window = {.input_h = HEIGHT,
+                                  .input_w = WIDTH,
+                                  .channels = IN,
+                                  .output_h = OUTPUT_H,
+                                  .output_w = OUTPUT_W,
+                                  .kernel_h = KERNEL,
+                                  .kernel_w = KERNEL,
+                                  .stride_h = KERNEL,
+                                  .stride_w = KERNEL};
 #else
 static const mps_conv2d_params params = {.input_h = HEIGHT,
                                          .input_w = WIDTH,
@@ -116,6 +145,26 @@ int main(void) {
   status = mps_add(&params, input, second, output);
   count_end();
   mps_add_ref(&params, input, second, wanted);
+#elif defined(LAYER_MEAN)
+  count_begin();
+  status = mps_mean(&params, input, output);
+  count_end();
+  mps_mean_ref(&params, input, wanted);
+#elif defined(LAYER_MAX_POOL)
+  const mps_max_pool2d_params params = {.window = window, .lowest = -128, .highest = 127};
+  count_begin();
+  status = mps_max_pool2d(&params, input, output);
+  count_end();
+  mps_max_pool2d_ref(&params, input, wanted);
+#elif defined(LAYER_AVG_POOL)
+  const mps_avg_pool2d_params params = {
+      .window = window, .divisors = 1, .input_zero_point = INPUT_ZERO_POINT, .output_zero_point = OUTPUT_ZERO_POINT, .lowest = -128, .highest = 127};
+  const int32_t whole_window[1] = {1 << 30};
+  const uint8_t whole_shift[1] = {1};
+  count_begin();
+  status = mps_avg_pool2d(&params, whole_window, whole_shift, input, output);
+  count_end();
+  mps_avg_pool2d_ref(&params, whole_window, whole_shift, input, wanted);
 #endif
   if (status != MPS_OK) return (int)status;
   return memcmp(output, wanted, OUTPUTS) == 0 ? 0 : DIFFERS;

@@ -33,8 +33,8 @@ def apply(model: nn.Module, config: Config, *, calibration: Sequence[Inputs] | N
     Every `nn.Linear`, `nn.Conv1d` and `nn.Conv2d` that the config names is replaced by a module of the same call: floats in, floats out, any leading
     axes, inference only (float16, bfloat16 and float64 are computed in float32 and come back as they were). It holds 2- to 8-bit weights, and
     quantises its input to 8 bits on the way in, a row of a dense layer and a sample of a convolution at a time, so that no activation ranges are
-    needed. Layers that the config does not name stay as they are; a module that the model uses in several places stays one module. Convolutions are
-    fastest on inputs in torch.channels_last.
+    needed. Layers that the config does not name stay in float, and so do batch norms; a module that the model uses in several places stays one.
+    Convolutions are fastest on inputs in torch.channels_last.
 
     Args:
         model: Trained, on the CPU; it is copied and not changed.
@@ -59,7 +59,7 @@ def apply(model: nn.Module, config: Config, *, calibration: Sequence[Inputs] | N
     asked, run = read_config(config)
     precisions = layer_precisions(asked)
     packed = _frozen_copy(model)
-    chosen = list(choose_modules(packed, precisions))
+    chosen = list(choose_modules(packed, precisions, keep_norms=isinstance(asked, BitWidthConfig)))
     graph, stats = _measured(model, run, calibration)
     if graph is not None and isinstance(asked, BitWidthConfig):
         asked.check_model(graph)

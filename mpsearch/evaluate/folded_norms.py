@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mpsearch.errors import RecordError
 from mpsearch.evaluate.walk import Inputs
 from mpsearch.records import LayerGraph
 
@@ -20,7 +21,11 @@ _SAME_VALUE = 1e-4
 
 
 def following_norms(model: nn.Module, layers: Collection[nn.Module], example: Inputs) -> dict[int, BatchNorm]:
-    """Run a model and return, by the id of the layer, the batch norm that reads its output; only where both are called once."""
+    """Run a model and return, by the id of the layer, the batch norm that reads its output; only where both are called once.
+
+    Raises:
+        RecordError: The model does not run on the example.
+    """
     outputs: dict[int, list[object]] = {id(layer): [] for layer in layers}
     inputs: dict[int, tuple[BatchNorm, list[object]]] = {}
     hooks = []
@@ -29,9 +34,14 @@ def following_norms(model: nn.Module, layers: Collection[nn.Module], example: In
             hooks.append(module.register_forward_hook(lambda layer, _, output: outputs[id(layer)].append(output)))
         elif isinstance(module, BatchNorm) and module.running_mean is not None and not module._forward_hooks and not module._forward_pre_hooks:
             inputs[id(module)] = (module, [])
-            hooks.append(module.register_forward_hook(lambda norm, given, _: inputs[id(norm)][1].append(given[0])))
-    with torch.no_grad():
-        model(*(example if isinstance(example, tuple) else (example,)))
+            hooks.append(module.register_forward_hook(lambda norm, given, _: inputs[id(norm)][1].append(given[0] if given else None)))
+    arguments = example if isinstance(example, tuple) else (example,)
+    try:
+        with torch.no_grad():
+            model(*arguments)
+    except RuntimeError as error:
+        shapes = ", ".join(str(tuple(value.shape)) for value in arguments)
+        raise RecordError(f"The model does not run on inputs of shape {shapes}: {error}", "the run belongs to another model.") from error
     for hook in hooks:
         hook.remove()
     # The tensors are still held, so that no two of them can have one id.

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from mpsearch.errors import MpsearchError, QuantizationError, nearest_names
+from mpsearch.evaluate.folded_norms import BatchNorm
 from mpsearch.evaluate.rounded_modules import Weighted
 from mpsearch.quant.bitpack import PLANES
 from mpsearch.quant.host_kernels import GROUP_SIZES
@@ -60,8 +61,13 @@ def _precision(name: str, given: object) -> Precision:
         raise QuantizationError(f"Layer '{name}': {error.message}", error.hint) from error
 
 
-def choose_modules(model: nn.Module, precisions: Mapping[str, Precision]) -> Iterator[tuple[str, Weighted, Precision]]:
+def choose_modules(model: nn.Module, precisions: Mapping[str, Precision], keep_norms: bool = False) -> Iterator[tuple[str, Weighted, Precision]]:
     """Yield every name with its module and precision.
+
+    Args:
+        model: Holds the modules.
+        precisions: By name.
+        keep_norms: Pass over batch norms: a captured graph gives those that no layer took in a precision of their own, but float runs them as well.
 
     Raises:
         QuantizationError: A name that is no dense or convolution layer, a precision without kernels, or two precisions for one module.
@@ -69,6 +75,8 @@ def choose_modules(model: nn.Module, precisions: Mapping[str, Precision]) -> Ite
     modules = dict(model.named_modules(remove_duplicate=False))
     seen: dict[int, tuple[str, Precision]] = {}
     for name, precision in precisions.items():
+        if keep_norms and isinstance(modules.get(name), BatchNorm):
+            continue
         module = _find_layer(name, modules)
         _check_precision(name, module, precision)
         first, other = seen.setdefault(id(module), (name, precision))

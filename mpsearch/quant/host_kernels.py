@@ -12,6 +12,7 @@ The instruction set is chosen when the first layer runs: AVX-512 VNNI, AVX2, NEO
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,16 @@ class PackedDense:
         self._packed, self._sums = _pack(weight, bits)
         self._scale = None if scale is None else _tiled_scale(scale, weight.shape, group_size)
 
+    @functools.cached_property
+    def _struct(self) -> WeightsStruct:
+        """Where the arrays lie; made anew in a copy."""
+        outputs, inputs = self.shape
+        pointers = (self._packed.ctypes.data, self._sums.ctypes.data, _address(self._scale))
+        return WeightsStruct(outputs, inputs, self.bits, self.group_size or 0, *pointers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_struct"}
+
     @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights, scales aside."""
@@ -89,9 +100,10 @@ class PackedDense:
         out = _output(out, (*x.shape[:-1], self.shape[0]), np.float32)
         offset = _channel_array("bias", bias, np.float32, self.shape[0])
         rows = x.size // self.shape[1]
-        weights = _weights(self)
         check_status(
-            host_library().mps_host_dense_float(ctypes.byref(weights), rows, x.ctypes.data, _address(offset), out.ctypes.data, _thread_count(threads))
+            host_library().mps_host_dense_float(
+                ctypes.byref(self._struct), rows, x.ctypes.data, _address(offset), out.ctypes.data, _thread_count(threads)
+            )
         )
         return out
 
@@ -130,10 +142,9 @@ class PackedDense:
         out = _output(out, (*x.shape[:-1], self.shape[0]), np.int8)
         job, _kept = _requantize_job(self.shape[0], input_zero_point, bias, requantize, output_zero_point, lowest, highest)
         rows = x.size // self.shape[1]
-        weights = _weights(self)
         check_status(
             host_library().mps_host_dense_integers(
-                ctypes.byref(weights), rows, x.ctypes.data, ctypes.byref(job), out.ctypes.data, _thread_count(threads)
+                ctypes.byref(self._struct), rows, x.ctypes.data, ctypes.byref(job), out.ctypes.data, _thread_count(threads)
             )
         )
         return out
@@ -214,7 +225,7 @@ class PackedConv2d:
             taps = (self.bits, self._taps.ctypes.data, self._scale.ctypes.data)
             check_status(host_library().mps_host_depthwise2d_float(ctypes.byref(shape), *taps, *tail))
         else:
-            check_status(host_library().mps_host_conv2d_float(ctypes.byref(shape), self._groups(), *tail))
+            check_status(host_library().mps_host_conv2d_float(ctypes.byref(shape), self._structs, *tail))
         return out
 
     def convolve_integers(
@@ -254,7 +265,7 @@ class PackedConv2d:
         if self.is_depthwise:
             check_status(host_library().mps_host_depthwise2d_integers(ctypes.byref(shape), self.bits, self._taps.ctypes.data, *tail))
         else:
-            check_status(host_library().mps_host_conv2d_integers(ctypes.byref(shape), self._groups(), *tail))
+            check_status(host_library().mps_host_conv2d_integers(ctypes.byref(shape), self._structs, *tail))
         return out
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -284,8 +295,13 @@ class PackedConv2d:
         shape = Conv2dStruct(batch, height, width, channels, *size, self.shape[0], *kernel, *sides, self.groups)
         return x, shape, _output(out, (batch, *size, self.shape[0]), kind)
 
-    def _groups(self) -> ctypes.Array[WeightsStruct]:
-        return (WeightsStruct * self.groups)(*(_weights(part) for part in self._parts))
+    @functools.cached_property
+    def _structs(self) -> ctypes.Array[WeightsStruct]:
+        """Where the arrays of every group lie; made anew in a copy."""
+        return (WeightsStruct * self.groups)(*(part._struct for part in self._parts))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_structs"}
 
 
 def _int8(what: str, weight: Integers, rank: int) -> Integers:
@@ -329,12 +345,6 @@ def _aligned(count: int, kind: type) -> npt.NDArray[Any]:
     memory = np.empty(size + 64, dtype=np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size].view(kind)
-
-
-def _weights(layer: PackedDense) -> WeightsStruct:
-    outputs, inputs = layer.shape
-    scale = _address(layer._scale)
-    return WeightsStruct(outputs, inputs, layer.bits, layer.group_size or 0, layer._packed.ctypes.data, layer._sums.ctypes.data, scale)
 
 
 def _rows(what: str, x: npt.NDArray[Any], kind: type, channels: int) -> npt.NDArray[Any]:
@@ -384,8 +394,9 @@ def _requantize_job(
             f"Packed layer: got zero points {input_zero_point} and {output_zero_point} and a range of [{lowest}, {highest}], wanted them within int8."
         )
     offset = _channel_array("bias", bias, np.int32, channels)
-    multiplier = np.ascontiguousarray(np.broadcast_to(params.multiplier, (channels,)))
-    shift = np.ascontiguousarray(np.broadcast_to(params.right_shift, (channels,)))
+    multiplier, shift = params.multiplier, params.right_shift
+    if multiplier.size != channels:
+        multiplier, shift = np.repeat(multiplier, channels), np.repeat(shift, channels)
     pointers = (_address(offset), multiplier.ctypes.data, shift.ctypes.data)
     job = RequantizeStruct(*pointers, params.left_shift, input_zero_point, output_zero_point, lowest, highest)
     return job, (offset, multiplier, shift)

@@ -55,6 +55,7 @@ ALIGNMENT = 4
 
 _LARGEST_UINT16 = 65535
 _TILE_VALUES = 64
+_PIXELS_OF_PLANES = 4
 _MULTIPLIED_AS_PACKED = (2, 4, 8)
 _DEPTHWISE_TILE = 32
 _DEPTHWISE_UNPACKED = 16
@@ -124,13 +125,13 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) 
         return 0
     shape, bits = layer.weight.shape, precision.weight_bits
     if isinstance(layer.op, Linear):
-        return aligned(_tile_bytes(shape[1], graph.tensor(layer.output).size // shape[0]) + _unpacked_bytes(shape[1], bits))
+        return aligned(_tile_bytes(shape[1], graph.tensor(layer.output).size // shape[0], bits) + _unpacked_bytes(shape[1], bits))
     taps = shape[1] * shape[2]
     if layer.is_depthwise:
         return aligned(_strip_bytes(graph, layer) + (taps * _DEPTHWISE_UNPACKED if bits < 8 else 0))
     values, pixels = taps * shape[3], math.prod(graph.tensor(layer.output).shape[:2])
     window = 0 if _is_pointwise(graph, layer) else aligned(values)
-    return _tile_bytes(values, pixels) + max(window, _unpacked_bytes(values, bits))
+    return _tile_bytes(values, pixels, bits) + max(window, _unpacked_bytes(values, bits))
 
 
 def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
@@ -142,9 +143,10 @@ def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
     return (kernel_h // 2 + 1) * kernel_w * 32 + kernel_h * columns * 16
 
 
-def _tile_bytes(values: int, pixels: int) -> int:
-    """Return the bytes of a few pixels of that many values, laid out for the products: mps_tile_bytes in C."""
-    return -(-values // _TILE_VALUES) * _TILE_VALUES * (4 if pixels > 1 else 2)
+def _tile_bytes(values: int, pixels: int, bits: int) -> int:
+    """Return the bytes of a few of the layer's pixels, of that many values, laid out for the products: mps_tile_bytes in C."""
+    each = 8 if pixels >= _PIXELS_OF_PLANES and bits not in _MULTIPLIED_AS_PACKED else 4 if pixels > 1 else 2
+    return -(-values // _TILE_VALUES) * _TILE_VALUES * each
 
 
 def _unpacked_bytes(values: int, bits: int) -> int:

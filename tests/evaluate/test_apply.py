@@ -227,6 +227,16 @@ def test_a_batch_norm_that_must_stay_is_divided_out_of_the_layer_before_it() -> 
         assert np.allclose((packed.bias * gain + offset)[alive], rounded.bias[alive], atol=1e-5)
 
 
+def test_a_batch_norm_that_no_layer_took_in_stays_float_though_a_captured_config_names_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 3)).eval()
+    names = [layer.name for layer in capture(model, BATCHES[0]).weighted_layers]
+    assert names == ["0", "2"]
+    config = small_config(model, **dict.fromkeys(names, "w8a8"))
+    for ours in (mpsearch.apply(model, config), mpsearch.apply(model, config, calibration=BATCHES)):
+        assert [type(module).__name__ for module in ours] == ["BatchNorm2d", "ReLU", "PackedConv2d"]
+
+
 def test_a_folded_and_an_unfolded_batch_norm_give_one_network() -> None:
     """The same weights behind both: what a module computes must not depend on where its batch norm is computed."""
     folded = mpsearch.apply(SmallNet(), dict.fromkeys(NAMES, "w8a8"), calibration=BATCHES)
@@ -325,6 +335,10 @@ def test_a_config_that_belongs_to_another_model_is_refused(tmp_path: Path) -> No
     run = save_run(tmp_path, graph, statistics(graph), config)
     with pytest.raises(RecordError, match=r"Layer 'head': .* has another weight: they differ by 0\.\d+.* belongs to another model"):
         mpsearch.apply(other, run)
+    deeper = SmallNet()
+    deeper.stem = nn.Conv2d(4, 8, 3)
+    with pytest.raises(RecordError, match=r"does not run on inputs of shape \(2, 3, 8, 8\): .* Hint: the run belongs to another model"):
+        mpsearch.apply(deeper, run)
     wider = SmallNet()
     wider.head = nn.Linear(8, 6)
     with pytest.raises(RecordError, match=r"it has shape \(6, 8\) in the model and \(5, 8\) in the graph"):

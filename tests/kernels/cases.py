@@ -210,6 +210,8 @@ def unary(choices: Choices) -> KernelCase:
 
 def mean(choices: Choices) -> KernelCase:
     random, shape = _random(choices), tuple(choices.pick([1, 2, 3, 4, 6]) for _ in range(choices.integer(1, 4)))
+    if choices.pick([False, False, False, True]):
+        shape = (choices.pick([255, 256, 300, 700]), *shape[:1])  # more values than the halves of a word can sum
     mask = choices.integer(1, (1 << len(shape)) - 1)
     axes = tuple(axis for axis in range(len(shape)) if mask >> axis & 1)
     target = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
@@ -227,7 +229,7 @@ def max_pool2d(choices: Choices) -> KernelCase:
 
 
 def avg_pool2d(choices: Choices) -> KernelCase:
-    random, kernel = _random(choices), _pair(choices, 1, 4)
+    random, kernel = _random(choices), choices.pick([_pair(choices, 1, 4)] * 6 + [(17, 16), (1, 300)])  # the last: more than a half can sum
     source, target, stride, padding = _pooled(choices, kernel, (0, 0, 1, 2))
     area, whole = kernel[0] * kernel[1], choices.pick([False, True])
     rescale = _rescale(choices, random, np.full(1 if whole else area, 255 * area))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,20 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(isa: str) -> None:
     x = random.standard_normal((29, 200)).astype(np.float32)
     alone = np.concatenate([layer.multiply(x[i : i + 1]) for i in range(29)])
     np.testing.assert_array_equal(layer.multiply(x), alone)
+
+
+def test_weights_may_lie_anywhere_and_copies_compute_the_same(isa: str) -> None:
+    random = np.random.default_rng(5)
+    x = random.standard_normal((20, 96)).astype(np.float32)
+    for bits in WIDTHS:
+        layer = PackedDense(random.integers(-2, 2, (40, 96)).astype(np.int8), random.random(40), bits)
+        expected = layer.multiply(x)
+        copied: PackedDense = pickle.loads(pickle.dumps(layer))
+        memory = np.zeros(layer.packed_bytes + 1, dtype=np.uint8)
+        memory[1:] = copied._packed
+        copied._packed = memory[1:]
+        for rows in (1, 20):
+            np.testing.assert_array_equal(copied.multiply(x[:rows]), expected[:rows])
 
 
 def test_layers_run_from_several_threads_at_once(isa: str) -> None:

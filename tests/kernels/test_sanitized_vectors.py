@@ -8,6 +8,7 @@ import functools
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
     @functools.cache
     def objects(flag: str) -> list[str]:
         folder = tmp_path_factory.mktemp("objects")
-        subprocess.run([*compiler, flag, "-c", *map(str, (DRIVER, *KERNEL_SOURCES))], cwd=folder, check=True)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda source: subprocess.run([*compiler, flag, "-c", str(source)], cwd=folder, check=True), (DRIVER, *KERNEL_SOURCES)))
         return [str(path) for path in sorted(folder.glob("*.o"))]
 
     def run(cases: Sequence[KernelCase], flag: str = PORTABLE) -> subprocess.CompletedProcess[str]:

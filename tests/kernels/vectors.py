@@ -15,7 +15,7 @@ from tests.kernels.choices import SeededChoices
 DRIVER = Path(__file__).resolve().parent / "vector_driver.c"
 KERNEL_SOURCES = tuple(path for path in kernel_files(f"mps_{op}" for op in (*WEIGHTED, *UNWEIGHTED)) if path.suffix == ".c")
 """What a bundle with every op would hold."""
-FLAGS = ("-std=c11", "-O2", f"-I{KERNELS / 'include'}")
+FLAGS = ("-std=c11", f"-I{KERNELS / 'include'}")
 _NAME_BYTES = 32
 
 

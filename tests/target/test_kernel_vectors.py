@@ -16,8 +16,11 @@ from mpsearch.export.qemu import build_plugin, build_program, compile_source, ex
 from tests.kernels.cases import KernelCase
 from tests.kernels.vectors import DRIVER, FLAGS, KERNEL_SOURCES, random_cases, write_vectors
 
-EACH = 20
-Objects = Callable[[str, str], list[Path]]
+EACH = 30
+OTHER_PATHS = ("cortex-m0", "cortex-m4", "cortex-m55", "rv32")
+"""Cores of which no two run the same code."""
+
+Objects = Callable[[str, str, str], list[Path]]
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +38,22 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
     """Return what compiles driver and kernels for a core, once."""
 
     @functools.cache
-    def compile_all(target: str, compiler: str) -> list[Path]:
+    def compile_all(target: str, compiler: str, level: str) -> list[Path]:
         folder = tmp_path_factory.mktemp("objects")
-        return [compile_source(folder, CORES[target], source, FLAGS, compiler) for source in (DRIVER, *KERNEL_SOURCES)]
+        return [compile_source(folder, CORES[target], source, [*FLAGS, level], compiler) for source in (DRIVER, *KERNEL_SOURCES)]
 
     return compile_all
 
 
-def run_on_core(build: Path, target: str, compiler: str, cases: Sequence[KernelCase], plugin: Path, objects: Objects) -> tuple[int, str]:
+def run_on_core(
+    build: Path, target: str, compiler: str, cases: Sequence[KernelCase], plugin: Path, objects: Objects, level: str = "-O2"
+) -> tuple[int, str]:
     core = CORES[target]
     try:
         check_tools(core, compiler)
     except ExportError as error:
         pytest.skip(f"NOTHING WAS RUN ON {target.upper()} BY {compiler.upper()}: {error}")
-    program = build_program(build, core, [write_vectors(build, cases), *objects(target, compiler)], [], compiler)
+    program = build_program(build, core, [write_vectors(build, cases), *objects(target, compiler, level)], [], compiler)
     status, printed, _ = execute(build, core, program, plugin)
     return status, printed.strip()
 
@@ -61,6 +66,16 @@ def test_every_kernel_equals_the_interpreter_on_every_core(
 ) -> None:
     status, printed = run_on_core(tmp_path, target, compiler, cases, plugin, objects)
     assert (status, printed) == (0, f"{len(cases)} cases, 0 mismatches")
+
+
+@pytest.mark.target
+@pytest.mark.parametrize("level", ["-Os", "-O3"])
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("target", OTHER_PATHS)
+def test_kernels_stay_exact_at_other_levels_of_optimisation(
+    target: str, compiler: str, level: str, cases: list[KernelCase], plugin: Path, objects: Objects, tmp_path: Path
+) -> None:
+    assert run_on_core(tmp_path, target, compiler, cases, plugin, objects, level) == (0, f"{len(cases)} cases, 0 mismatches")
 
 
 @pytest.mark.target

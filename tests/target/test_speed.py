@@ -11,7 +11,8 @@ from tests.target.emulated import on_cores, skips
 
 CONV3X3, CONV1X1 = Shape("CONV", 32, 32, 16, 16, 3), Shape("CONV", 25, 5, 64, 64, 1)
 FIRST, DEPTHWISE, DENSE = Shape("CONV", 32, 32, 3, 16, 3), Shape("DEPTHWISE", 25, 5, 64, 64, 3), Shape("DENSE", 1, 1, 640, 128)
-NAMES = {CONV3X3: "conv3x3", CONV1X1: "conv1x1", FIRST: "first", DEPTHWISE: "depthwise", DENSE: "dense"}
+WIDE = Shape("DEPTHWISE", 24, 24, 32, 32, 3)
+NAMES = {WIDE: "depthwise_wide", CONV3X3: "conv3x3", CONV1X1: "conv1x1", FIRST: "first", DEPTHWISE: "depthwise", DENSE: "dense"}
 
 CEILINGS: dict[str, dict[Shape, dict[int, float]]] = {
     "cortex-m0": {
@@ -25,14 +26,15 @@ CEILINGS: dict[str, dict[Shape, dict[int, float]]] = {
         CONV1X1: {8: 3.34, 4: 2.41, 2: 2.26},
         CONV3X3: {8: 3.26, 4: 2.56, 2: 2.41},
         FIRST: {8: 4.85, 4: 4.75, 2: 4.6},
-        DEPTHWISE: {8: 8.5, 4: 6.15, 2: 6.15},
+        DEPTHWISE: {8: 8.6, 4: 6.2, 2: 6.2},
         DENSE: {8: 3.79, 4: 3.06, 2: 2.81},
     },
     "cortex-m4": {
         CONV1X1: {8: 1.36, 4: 1.3, 2: 1.24, 3: 2.17, 5: 2.33, 6: 2.33, 7: 5.25},
         CONV3X3: {8: 1.5, 4: 1.47, 2: 1.4, 3: 2.23, 5: 2.41, 6: 2.41, 7: 4.85},
         FIRST: {8: 2.75, 4: 2.89, 2: 2.85, 3: 4.65, 5: 4.65, 6: 4.65, 7: 9.15},
-        DEPTHWISE: {8: 2.99, 4: 3.04, 2: 3.04, 3: 3.05, 5: 3.05, 6: 3.06, 7: 3.07},
+        DEPTHWISE: {8: 2.95, 4: 3.0, 2: 3.0, 3: 3.02, 5: 3.02, 6: 3.02, 7: 3.03},
+        WIDE: {8: 2.16, 4: 2.17, 2: 2.17},
         DENSE: {8: 1.54, 4: 1.38, 2: 1.3, 3: 2.98, 5: 3.3, 6: 3.3, 7: 7.5},
     },
     "cortex-m7": {
@@ -43,10 +45,11 @@ CEILINGS: dict[str, dict[Shape, dict[int, float]]] = {
         DENSE: {8: 1.54, 4: 1.38, 2: 1.3},
     },
     "cortex-m55": {
-        CONV1X1: {8: 0.255, 4: 0.265, 2: 0.26, 3: 0.38, 5: 0.395, 6: 0.385, 7: 0.435},
-        CONV3X3: {8: 0.305, 4: 0.32, 2: 0.315, 3: 0.405, 5: 0.42, 6: 0.41, 7: 0.46},
+        CONV1X1: {8: 0.255, 4: 0.25, 2: 0.255, 3: 0.38, 5: 0.395, 6: 0.385, 7: 0.435},
+        CONV3X3: {8: 0.305, 4: 0.31, 2: 0.315, 3: 0.405, 5: 0.42, 6: 0.41, 7: 0.46},
         FIRST: {8: 0.975, 4: 1.05, 2: 1.08, 3: 1.27, 5: 1.26, 6: 1.26, 7: 1.33},
         DEPTHWISE: {8: 1.6, 4: 1.14, 2: 1.14, 3: 1.15, 5: 1.15, 6: 1.41, 7: 1.42},
+        WIDE: {8: 1.39, 4: 0.91, 2: 0.91},
         DENSE: {8: 0.185, 4: 0.2, 2: 0.21, 3: 0.465, 5: 0.53, 6: 0.495, 7: 0.69},
     },
     "rv32": {
@@ -54,6 +57,7 @@ CEILINGS: dict[str, dict[Shape, dict[int, float]]] = {
         CONV3X3: {8: 4.3, 4: 2.95, 2: 3.07, 3: 4.85, 5: 4.9, 6: 5.1, 7: 7.2},
         FIRST: {8: 5.55, 4: 5.05, 2: 5.15, 3: 7.5, 5: 7.2, 6: 7.4, 7: 10.0},
         DEPTHWISE: {8: 7.5, 4: 5.65, 2: 5.65, 3: 5.65, 5: 5.7, 6: 5.7, 7: 7.65},
+        WIDE: {8: 5.25, 4: 4.0, 2: 4.0},
         DENSE: {8: 4.35, 4: 3.73, 2: 3.34, 3: 8.05, 5: 7.8, 6: 7.8, 7: 11.0},
     },
 }
@@ -78,14 +82,31 @@ def test_a_kernel_takes_no_more_instructions_a_mac_than_it_did(bench: Bench, cor
 @pytest.mark.parametrize("shape", [CONV3X3, CONV1X1, DEPTHWISE, DENSE], ids=NAMES.get)
 @pytest.mark.parametrize("core", on_cores(["cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55", "rv32"]))
 def test_narrower_weights_are_not_slower(bench: Bench, core: str, shape: Shape) -> None:
+    """A dense layer's single pixel on vectors pays for every field: four rows take 22 instructions for 32 values of 4 bits, 20 for 8 bits."""
     two, four, eight = (bench.count(core, shape, bits).instructions for bits in (2, 4, 8))
-    assert two <= 1.05 * four <= 1.1 * eight
+    spare = 1.0 if (core, shape) == ("cortex-m55", DENSE) else 1.05
+    assert two <= 1.05 * four
+    assert spare * four <= 1.1 * eight
 
 
-@pytest.mark.parametrize("core", on_cores(["cortex-m4"]))
-def test_an_addition_takes_less_than_thirty_instructions_a_value(bench: Bench, core: str) -> None:
-    shape = Shape("ADD", 32, 32, 16, 16)
-    assert bench.count(core, shape, 8).instructions / shape.output_values < 30
+PER_VALUE = {
+    Shape("ADD", 32, 32, 16, 16): {"cortex-m4": 22.0, "cortex-m7": 22.3, "rv32": 25.0},
+    Shape("MEAN", 25, 5, 64, 64): {"cortex-m4": 1.95, "cortex-m55": 1.7, "rv32": 5.3},
+    Shape("MAX_POOL", 16, 16, 32, 32, 2): {"cortex-m4": 5.1, "cortex-m55": 4.9, "rv32": 6.4},
+    Shape("AVG_POOL", 16, 16, 32, 32, 2): {"cortex-m4": 10.1, "cortex-m55": 9.4, "rv32": 10.2},
+}
+VALUE_ROWS = [
+    pytest.param(core, shape, ceiling, id=f"{core}-{shape.kind.lower()}", marks=[pytest.mark.target, *skips(core)])
+    for shape, cores in PER_VALUE.items()
+    for core, ceiling in cores.items()
+]
+
+
+@pytest.mark.parametrize(("core", "shape", "ceiling"), VALUE_ROWS)
+def test_a_kernel_without_weights_takes_no_more_instructions_an_input_value_than_it_did(
+    bench: Bench, core: str, shape: Shape, ceiling: float
+) -> None:
+    assert bench.count(core, shape, 8).instructions / shape.input_values <= ceiling
 
 
 @pytest.mark.parametrize("core", on_cores(["cortex-m7"]))

@@ -34,7 +34,7 @@ MPS_INLINE __m256i take_plane(const uint8_t *rows, unsigned plane, unsigned quad
 /* A quad of a block: stored values u up to 7 bits, weights q of 8 bits. `bits` and `quad` are constants. */
 MPS_INLINE quad_rows take_quad(const uint8_t *block, unsigned bits, unsigned quad) {
   quad_rows rows;
-  for (unsigned half = 0; half < 2; half++) {
+  MPS_UNROLL for (unsigned half = 0; half < 2; half++) {
     __m256i values = _mm256_setzero_si256();
     unsigned low = 0;
     if (bits == 8) values = _mm256_xor_si256(load(block + (size_t)quad * 64 + half * 32), _mm256_set1_epi8((char)0x80));
@@ -56,8 +56,9 @@ MPS_INLINE quad_rows take_quad(const uint8_t *block, unsigned bits, unsigned qua
 MPS_INLINE __m256i even_bytes(__m256i bytes) { return _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 8); }
 MPS_INLINE __m256i odd_bytes(__m256i bytes) { return _mm256_srai_epi16(bytes, 8); }
 
-/* How many quads can be added in int16: 2 * 128 * (2^bits - 1) * n < 2^15. */
-MPS_INLINE unsigned quads_in_16_bits(unsigned bits) { return bits <= 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
+/* How many quads can be added in int16: 2 * 128 * (2^bits - 1) * n < 2^15. Narrow widths could take eight, but compilers then run out of registers.
+ */
+MPS_INLINE unsigned quads_in_16_bits(unsigned bits) { return bits <= 5 ? 4 : bits == 6 ? 2 : 1; }
 
 MPS_INLINE __m256i broadcast(const int32_t *word) { return _mm256_set1_epi32(*word); }
 
@@ -67,7 +68,7 @@ MPS_INLINE __m256i widen(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256
 MPS_INLINE void add_quads(__m256i sum[2], const uint8_t *panel, const int32_t *words, size_t step, unsigned bits) {
   if (bits == 8) {
     const __m256i word = broadcast(words), even = even_bytes(word), odd = odd_bytes(word);
-    for (unsigned half = 0; half < 2; half++) {
+    MPS_UNROLL for (unsigned half = 0; half < 2; half++) {
       sum[half] = _mm256_add_epi32(sum[half], _mm256_madd_epi16(load(panel + half * 32), even));
       sum[half] = _mm256_add_epi32(sum[half], _mm256_madd_epi16(load(panel + 64 + half * 32), odd));
     }
@@ -75,7 +76,7 @@ MPS_INLINE void add_quads(__m256i sum[2], const uint8_t *panel, const int32_t *w
   }
   const __m256i first = broadcast(words);
   __m256i low = _mm256_maddubs_epi16(load(panel), first), high = _mm256_maddubs_epi16(load(panel + 32), first);
-  for (unsigned quad = 1; quad < quads_in_16_bits(bits); quad++) {
+  MPS_UNROLL for (unsigned quad = 1; quad < quads_in_16_bits(bits); quad++) {
     const __m256i word = broadcast(words + quad * step);
     low = _mm256_add_epi16(low, _mm256_maddubs_epi16(load(panel + (size_t)quad * 64), word));
     high = _mm256_add_epi16(high, _mm256_maddubs_epi16(load(panel + (size_t)quad * 64 + 32), word));
@@ -86,7 +87,7 @@ MPS_INLINE void add_quads(__m256i sum[2], const uint8_t *panel, const int32_t *w
 
 /* The sums of a group become integers or, times their scale, part of the floats. */
 MPS_INLINE void add_group(const __m256i sum[2], const float *scale, size_t group, int32_t *integers, float *floats) {
-  for (unsigned half = 0; half < 2; half++) {
+  MPS_UNROLL for (unsigned half = 0; half < 2; half++) {
     if (scale == NULL) {
       _mm256_storeu_si256((__m256i *)(void *)(integers + half * 8), sum[half]);
     } else {
@@ -139,6 +140,23 @@ static void multiply_tile(const mps_host_tile *tile, mps_host_sums *sums) {
   static void (*const functions[9])(const mps_host_tile *, mps_host_sums *) = {
       [2] = tile_2, [3] = tile_3, [4] = tile_4, [5] = tile_5, [6] = tile_6, [7] = tile_7, [8] = tile_8};
   functions[tile->bits](tile, sums);
+}
+
+/* Bytes times one, in pairs of 16 bits and then of 32. */
+MPS_INLINE __m128i add_bytes(__m128i total, __m128i bytes) {
+  const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), bytes);
+  return _mm_add_epi32(total, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+}
+
+MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsigned rows, int32_t *sums) {
+  __m128i total = _mm_setzero_si128();
+  for (size_t word = 0; word < quads * rows; word += 4) { /* rows is 1 or 4 */
+    total = add_bytes(total, _mm_loadu_si128((const __m128i *)(const void *)(activations + word)));
+  }
+  int32_t four[4];
+  _mm_storeu_si128((__m128i *)(void *)four, total);
+  if (rows == 1) sums[0] = four[0] + four[1] + four[2] + four[3];
+  else memcpy(sums, four, sizeof(four));
 }
 
 /* mps_requantize on 8 channels: the high words of 64-bit products, even lanes and odd ones. */

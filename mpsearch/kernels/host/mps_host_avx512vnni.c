@@ -40,6 +40,18 @@ MPS_INLINE __m512i take_quad(const uint8_t *block, unsigned bits, unsigned quad)
   return values;
 }
 
+/* Quad `quad` of a plane, left where it stands in the bytes. */
+MPS_INLINE __m512i take_field(const uint8_t *rows, unsigned plane, unsigned quad) {
+  const unsigned per = 8 / plane;
+  return take_plane(rows, plane, quad, quad % per * plane);
+}
+
+/* Sums of values that stood at bit 0, b, c and d of their bytes; each is a multiple of what it is shifted by. */
+MPS_INLINE __m512i add_places(const __m512i sum[4], uint8_t b, uint8_t c, uint8_t d) {
+  const __m512i low = _mm512_add_epi32(sum[0], _mm512_srai_epi32(sum[1], b));
+  return _mm512_add_epi32(low, _mm512_add_epi32(_mm512_srai_epi32(sum[2], c), _mm512_srai_epi32(sum[3], d)));
+}
+
 MPS_INLINE __m512 add_group(__m512 total, __m512i group, const float *scale) {
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(group), _mm512_loadu_ps(scale), total);
 }
@@ -62,21 +74,37 @@ MPS_INLINE __m512 add_group(__m512 total, __m512i group, const float *scale) {
 #define MPS_BITS 8
 #include "mps_host_width_avx512vnni.inc"
 
-#define MPS_ROWS 4
-#include "mps_host_tile_avx512vnni.inc"
-#define MPS_ROWS 8
-#include "mps_host_tile_avx512vnni.inc"
-#define MPS_ROWS 12
-#include "mps_host_tile_avx512vnni.inc"
+#define MPS_BITS 0
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 2
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 3
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 4
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 5
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 6
+#include "mps_host_tiles_avx512vnni.inc"
+#define MPS_BITS 7
+#include "mps_host_tiles_avx512vnni.inc"
 
+#define MPS_TILES(bits)                                                                                                                              \
+  {                                                                                                                                                  \
+    {tile_##bits##_4x1, tile_##bits##_8x1, tile_##bits##_12x1}, { tile_##bits##_4x2, tile_##bits##_8x2, tile_##bits##_12x2 }                         \
+  }
+
+/* 8-bit tiles are panels as they lie. */
 static void multiply_tile(const mps_host_tile *tile, mps_host_sums *sums) {
-  static void (*const functions[2][3])(const mps_host_tile *, mps_host_sums *) = {{tile_4x1, tile_8x1, tile_12x1}, {tile_4x2, tile_8x2, tile_12x2}};
-  functions[tile->tiles - 1][tile->rows / 4 - 1](tile, sums);
+  static void (*const functions[9][2][3])(const mps_host_tile *,
+                                          mps_host_sums *) = {[0] = MPS_TILES(0), [2] = MPS_TILES(2), [3] = MPS_TILES(3), [4] = MPS_TILES(4),
+                                                              [5] = MPS_TILES(5), [6] = MPS_TILES(6), [7] = MPS_TILES(7), [8] = MPS_TILES(0)};
+  functions[tile->packed[0] == NULL ? 0 : tile->bits][tile->tiles - 1][tile->rows / 4 - 1](tile, sums);
 }
 
 MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsigned rows, int32_t *sums) {
   const __m512i ones = _mm512_set1_epi8(1);
-  __m512i total = _mm512_setzero_si512();
+  __m512i total = _mm512_setzero_si512(), others = total;
   if (rows == 1) {
     for (; quads >= 16; quads -= 16, activations += 16) total = _mm512_dpbusd_epi32(total, ones, _mm512_loadu_si512(activations));
     const __mmask16 rest = (__mmask16)((1u << quads) - 1);
@@ -85,10 +113,11 @@ MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsign
     return;
   }
   const __mmask16 mask = (__mmask16)((1u << rows) - 1);
-  for (size_t quad = 0; quad < quads; quad++, activations += rows) {
+  for (size_t quad = 0; quad < quads; quad += 2, activations += 2 * rows) { /* quads come in eights */
     total = _mm512_dpbusd_epi32(total, ones, _mm512_maskz_loadu_epi32(mask, activations));
+    others = _mm512_dpbusd_epi32(others, ones, _mm512_maskz_loadu_epi32(mask, activations + rows));
   }
-  _mm512_mask_storeu_epi32(sums, mask, total);
+  _mm512_mask_storeu_epi32(sums, mask, _mm512_add_epi32(total, others));
 }
 
 MPS_TARGET static uint32_t largest(const float *values, size_t count) {
@@ -163,36 +192,65 @@ MPS_TARGET static void scale(mps_host_sums *sums, unsigned rows, const float *fa
   }
 }
 
-/* Two taps at a time: products of int16 pairs, added in int32. */
-MPS_TARGET static void depthwise(const mps_host_depthwise *job, mps_host_sums *sums) {
-  for (unsigned pixel = 0; pixel < job->pixels; pixel++) {
-    const size_t at = pixel * job->step;
-    __m512i low = _mm512_setzero_si512(), high = low;
-    for (size_t tap = 0; tap < job->taps; tap += 2) {
-      const size_t second = tap + 1 < job->taps ? tap + 1 : tap;
-      const __m512i x0 = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(job->input[tap] + at)));
-      const __m512i x1 = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(job->input[second] + at)));
-      const __m512i w0 = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(job->weights + tap * job->pitch)));
-      __m512i w1 = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(job->weights + second * job->pitch)));
-      if (second == tap) w1 = _mm512_setzero_si512();
-      low = _mm512_dpwssd_epi32(low, _mm512_unpacklo_epi16(x0, x1), _mm512_unpacklo_epi16(w0, w1));
-      high = _mm512_dpwssd_epi32(high, _mm512_unpackhi_epi16(x0, x1), _mm512_unpackhi_epi16(w0, w1));
+/* Four taps of 32 channels as 32 words: channels 0-3 and 16-19 in the first vector, 4-7 and 20-23 in the next, and so on. */
+MPS_INLINE void gather_taps(const int8_t *const tap[4], size_t at, __m256i words[4]) {
+  __m256i values[4];
+  MPS_UNROLL for (unsigned i = 0; i < 4; i++) values[i] = _mm256_loadu_si256((const __m256i *)(const void *)(tap[i] + at));
+  const __m256i low_01 = _mm256_unpacklo_epi8(values[0], values[1]), low_23 = _mm256_unpacklo_epi8(values[2], values[3]);
+  const __m256i high_01 = _mm256_unpackhi_epi8(values[0], values[1]), high_23 = _mm256_unpackhi_epi8(values[2], values[3]);
+  words[0] = _mm256_unpacklo_epi16(low_01, low_23);
+  words[1] = _mm256_unpackhi_epi16(low_01, low_23);
+  words[2] = _mm256_unpacklo_epi16(high_01, high_23);
+  words[3] = _mm256_unpackhi_epi16(high_01, high_23);
+}
+
+/* [panel][four taps][4 vectors]; the activations are multiplied as u8, 128 more than they are. */
+MPS_TARGET static void arrange(const int8_t *weights, size_t taps, size_t pitch, int8_t *arranged, int32_t *start) {
+  for (size_t channel = 0; channel < pitch; channel++) {
+    int32_t sum = 0;
+    for (size_t tap = 0; tap < taps; tap++) sum += weights[tap * pitch + channel];
+    start[channel] = -128 * sum;
+  }
+  for (size_t channel = 0; channel < pitch; channel += MPS_HOST_PANEL_CHANNELS) {
+    for (size_t tap = 0; tap < taps; tap += 4, arranged += 128) {
+      const int8_t *const four[4] = {weights + tap * pitch, weights + (tap + 1) * pitch, weights + (tap + 2) * pitch, weights + (tap + 3) * pitch};
+      __m256i words[4];
+      gather_taps(four, channel, words);
+      MPS_UNROLL for (unsigned i = 0; i < 4; i++) _mm256_storeu_si256((__m256i *)(void *)(arranged + i * 32), words[i]);
     }
-    /* channels 0-3 8-11 16-19 24-27 | 4-7 12-15 20-23 28-31, back in order */
-    const __m512i upper = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), lower = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    _mm512_storeu_si512(sums->integers[pixel], _mm512_permutex2var_epi64(low, upper, high));
-    _mm512_storeu_si512(sums->integers[pixel] + 16, _mm512_permutex2var_epi64(low, lower, high));
+  }
+}
+
+MPS_TARGET static void depthwise(const mps_host_depthwise *job, mps_host_sums *sums) {
+  const __m256i offset = _mm256_set1_epi8((char)0x80);
+  const __m512i low_start = _mm512_loadu_si512(job->start), high_start = _mm512_loadu_si512(job->start + 16);
+  for (unsigned pixel = 0; pixel < job->pixels; pixel++) {
+    const int8_t *weights = job->weights;
+    __m256i total[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (size_t tap = 0; tap < job->taps; tap += 4, weights += 128) {
+      __m256i words[4];
+      gather_taps(job->input + tap, pixel * job->step, words);
+      MPS_UNROLL for (unsigned i = 0; i < 4; i++) {
+        const __m256i factor = _mm256_loadu_si256((const __m256i *)(const void *)(weights + i * 32));
+        total[i] = _mm256_dpbusd_epi32(total[i], _mm256_xor_si256(words[i], offset), factor);
+      }
+    }
+    const __m512i first = _mm512_inserti64x4(_mm512_castsi256_si512(total[0]), total[1], 1); /* 0-3 16-19 4-7 20-23 */
+    const __m512i second = _mm512_inserti64x4(_mm512_castsi256_si512(total[2]), total[3], 1);
+    const __m512i low = _mm512_shuffle_i64x2(first, second, 0x88), high = _mm512_shuffle_i64x2(first, second, 0xDD);
+    _mm512_storeu_si512(sums->integers[pixel], _mm512_add_epi32(low, low_start));
+    _mm512_storeu_si512(sums->integers[pixel] + 16, _mm512_add_epi32(high, high_start));
   }
 }
 
 const mps_host_kernels mps_host_avx512vnni = {
     .name = "avx512vnni",
     .rows = 12,
-    .few = 3,
+    .few = 2,
     .bytes_of_eight = 1,
     .direct_eight = 1,
+    .unpacking_tile = 1,
     .one_stream = MPS_ONE_STREAM,
-    .unpack = {[2] = unpack_2, [3] = unpack_3, [4] = unpack_4, [5] = unpack_5, [6] = unpack_6, [7] = unpack_7, [8] = unpack_8},
     .strip = {[2] = strip_2, [3] = strip_3, [4] = strip_4, [5] = strip_5, [6] = strip_6, [7] = strip_7, [8] = strip_8},
     .tile = multiply_tile,
     .interleave = interleave,
@@ -202,6 +260,7 @@ const mps_host_kernels mps_host_avx512vnni = {
     .finish_float = finish_float,
     .finish_integers = finish_integers,
     .depthwise = depthwise,
+    .arrange = arrange,
     .scale = scale,
 };
 #endif

@@ -8,24 +8,44 @@
 typedef struct {
   const mps_host_conv2d *shape;
   mps_host_image image;
-  size_t group_c, first_c, padding;
+  size_t group_c, first_c;
+  int in_place; /* windows of one pixel that fill whole blocks */
 } windows;
 
-static const int8_t *gather_window(void *context, size_t index, int8_t *buffer) {
-  const windows *w = context;
+/* Whole pieces of 16 bytes: what is copied too much lies in the image's slack and is overwritten by what comes next. */
+static inline int8_t *copy_run(int8_t *output, const int8_t *from, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 16) memcpy(output + i, from + i, 16);
+  return output + bytes;
+}
+
+static void gather_window(const windows *w, const int8_t *window, int8_t *output) {
   const mps_host_conv2d *s = w->shape;
-  const size_t pixels = (size_t)s->output_h * s->output_w, sample = index / pixels, y = index % pixels / s->output_w, x = index % s->output_w;
-  const size_t pixel = w->image.channels, line = w->image.width * pixel;
-  const int8_t *window = w->image.pixels + (sample * w->image.height + y * s->stride_h) * line + x * s->stride_w * pixel + w->first_c;
-  if (s->kernel_h == 1 && s->kernel_w == 1 && w->padding == 0) return window;
+  const size_t pixel = w->image.channels, down = s->dilation_h * w->image.width * pixel, across = s->dilation_w * pixel;
   const int together = s->groups == 1 && s->dilation_w == 1;
   const size_t runs = together ? 1 : s->kernel_w, run = together ? s->kernel_w * w->group_c : w->group_c;
-  int8_t *output = buffer;
-  for (uint32_t ky = 0; ky < s->kernel_h; ky++, window += s->dilation_h * line) {
-    for (size_t kx = 0; kx < runs; kx++, output += run) memcpy(output, window + kx * s->dilation_w * pixel, run);
+  for (uint32_t ky = 0; ky < s->kernel_h; ky++, window += down) {
+    for (size_t kx = 0; kx < runs; kx++) output = copy_run(output, window + kx * across, run);
   }
-  memset(output, 0, w->padding);
-  return buffer;
+  memset(output, 0, MPS_HOST_VALUES); /* padding, and the start of the next row, which comes later */
+}
+
+static void take_windows(void *context, size_t first, size_t count, size_t padded, int8_t *buffer, const int8_t **row) {
+  const windows *w = context;
+  const mps_host_conv2d *s = w->shape;
+  const size_t pixels = (size_t)s->output_h * s->output_w, pixel = w->image.channels, line = w->image.width * pixel;
+  size_t sample = first / pixels, y = first % pixels / s->output_w, x = first % s->output_w;
+  for (size_t i = 0; i < count; i++, buffer += padded) {
+    row[i] = w->image.pixels + (sample * w->image.height + y * s->stride_h) * line + x * s->stride_w * pixel + w->first_c;
+    if (!w->in_place) {
+      gather_window(w, row[i], buffer);
+      row[i] = buffer;
+    }
+    if (++x < s->output_w) continue;
+    x = 0;
+    if (++y < s->output_h) continue;
+    y = 0;
+    sample++;
+  }
 }
 
 static int is_sound(const mps_host_conv2d *s) {
@@ -38,11 +58,11 @@ static mps_host_status convolve(const mps_host_conv2d *shape, const mps_host_wei
   if (shape->batch == 0 || shape->output_h == 0 || shape->output_w == 0) return MPS_HOST_OK;
   windows w = {.shape = shape, .group_c = shape->input_c / shape->groups};
   const size_t values = w.group_c * shape->kernel_h * shape->kernel_w, group_output = shape->output_c / shape->groups;
-  w.padding = (MPS_HOST_VALUES - values % MPS_HOST_VALUES) % MPS_HOST_VALUES;
+  w.in_place = shape->kernel_h == 1 && shape->kernel_w == 1 && values % MPS_HOST_VALUES == 0;
   mps_host_status status = mps_host_make_image(shape, floats, bytes, requantize == NULL ? 0 : requantize->input_zero_point, 1, threads, &w.image);
   product->rows = (size_t)shape->batch * shape->output_h * shape->output_w;
   product->output_pitch = shape->output_c;
-  product->row = gather_window;
+  product->take = take_windows;
   product->source = &w;
   product->row_scale = w.image.row_scale;
   product->threads = threads;

@@ -12,8 +12,9 @@ typedef struct {
   const mps_host_conv2d *shape;
   const mps_host_kernels *kernels;
   mps_host_image image;
-  size_t taps, padded;
-  const int8_t *weights; /* [taps][padded] */
+  size_t taps, padded; /* taps: rounded up to fours */
+  const int8_t *weights;
+  const int32_t *start;
   const float *scale, *bias;
   mps_host_channels channels;
   float *floats;
@@ -47,15 +48,20 @@ static void convolve_line(void *context, size_t index) {
     return;
   }
   for (size_t tap = 0; tap < w->taps; tap++) {
-    const size_t ky = tap / s->kernel_w, kx = tap % s->kernel_w;
+    const size_t real = tap < (size_t)s->kernel_h * s->kernel_w ? tap : 0, ky = real / s->kernel_w, kx = real % s->kernel_w;
     input[tap] = w->image.pixels + (sample * w->image.height + y * s->stride_h + ky * s->dilation_h) * line + kx * s->dilation_w * pixel_bytes;
   }
   for (size_t x = 0; x < s->output_w; x += MPS_HOST_MOST_ROWS) {
     const unsigned pixels = (unsigned)smaller(s->output_w - x, MPS_HOST_MOST_ROWS);
     for (size_t channel = 0; channel < s->output_c; channel += MPS_HOST_PANEL_CHANNELS) {
       for (size_t tap = 0; tap < w->taps; tap++) under[tap] = input[tap] + x * s->stride_w * pixel_bytes + channel;
-      const mps_host_depthwise job = {
-          .weights = w->weights + channel, .input = under, .taps = w->taps, .pitch = w->padded, .step = s->stride_w * pixel_bytes, .pixels = pixels};
+      const mps_host_depthwise job = {.weights = w->weights + (w->kernels->arrange == NULL ? channel : channel * w->taps),
+                                      .start = w->start + channel,
+                                      .input = under,
+                                      .taps = w->taps,
+                                      .pitch = w->padded,
+                                      .step = s->stride_w * pixel_bytes,
+                                      .pixels = pixels};
       mps_host_sums sums;
       w->kernels->depthwise(&job, &sums);
       finish(w, &sums, index * s->output_w + x, pixels, channel);
@@ -63,12 +69,13 @@ static void convolve_line(void *context, size_t index) {
   }
 }
 
-/* Unpacked weights, with zeros up to whole panels, and the sum of each channel's. */
+/* Unpacked weights, with zeros up to fours of taps and whole panels, and the sum of each channel's. */
 static void unpack_weights(const work *w, const uint8_t *packed, unsigned bits, int8_t *weights, int32_t *sums) {
   const size_t channels = w->shape->output_c, bytes = mps_row_bytes(channels, bits);
   memset(weights, 0, w->taps * w->padded);
   memset(sums, 0, channels * sizeof(*sums));
-  for (size_t tap = 0; tap < w->taps; tap++, packed += bytes, weights += w->padded) {
+  const size_t taps = (size_t)w->shape->kernel_h * w->shape->kernel_w;
+  for (size_t tap = 0; tap < taps; tap++, packed += bytes, weights += w->padded) {
     if (bits == 8) memcpy(weights, packed, channels);
     else mps_unpack(packed, channels, 0, channels, bits, weights);
     for (size_t c = 0; c < channels; c++) sums[c] += weights[c];
@@ -82,15 +89,17 @@ static mps_host_status convolve(work *w, unsigned bits, const uint8_t *packed, c
   if (s->batch == 0 || s->output_h == 0 || s->output_w == 0) return MPS_HOST_OK;
   w->kernels = mps_host_current();
   if (w->kernels == NULL) return MPS_HOST_NO_SUCH_ISA;
-  w->taps = (size_t)s->kernel_h * s->kernel_w;
+  w->taps = ((size_t)s->kernel_h * s->kernel_w + 3) / 4 * 4;
   w->padded = (s->output_c + MPS_HOST_PANEL_CHANNELS - 1) / MPS_HOST_PANEL_CHANNELS * MPS_HOST_PANEL_CHANNELS;
-  int32_t *words = mps_host_scratch(MPS_SCRATCH_CALL, 4 * 4 * w->padded + w->taps * w->padded + MPS_HOST_SLACK);
+  const size_t weight_bytes = w->taps * w->padded;
+  int32_t *words = mps_host_scratch(MPS_SCRATCH_CALL, 5 * 4 * w->padded + 2 * weight_bytes);
   if (words == NULL) return MPS_HOST_NO_MEMORY;
-  int32_t *sums = words + 3 * w->padded;
-  int8_t *weights = (int8_t *)(words + 4 * w->padded);
-  w->weights = weights;
-  /* the unpacker may write a little beyond the channels: the next row comes after it */
+  int32_t *sums = words + 3 * w->padded, *start = words + 4 * w->padded;
+  int8_t *weights = (int8_t *)(words + 5 * w->padded), *arranged = weights + weight_bytes;
   unpack_weights(w, packed, bits, weights, sums);
+  if (w->kernels->arrange != NULL) w->kernels->arrange(weights, w->taps, w->padded, arranged, start);
+  w->weights = w->kernels->arrange != NULL ? arranged : weights;
+  w->start = start;
   if (requantize != NULL) {
     w->channels = mps_host_pad_channels(requantize, sums, s->output_c, w->padded, words);
   } else {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mps_host_image.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "mps_host_kernels.h"

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 
 enum { SPINS = 4000, SPINS_BEFORE_YIELD = 20000 };
 
@@ -18,24 +19,34 @@ static inline void relax(void) {
 #endif
 }
 
-/* `next` hands out the tasks; everything else that both sides write stands under `mutex`. */
+/* Every thread has a range of the tasks, the same one whenever a job comes again: what it read and wrote then is still in its cache. A thread that is
+   done with its own takes what others have left. */
+typedef struct {
+  _Alignas(64) atomic_size_t next;
+  size_t end;
+} range;
+
+/* What both sides write stands under `mutex`, but for the ranges. */
 static struct {
+  range ranges[MPS_HOST_MOST_THREADS];
   pthread_mutex_t owner, mutex;
   pthread_cond_t wake;
   unsigned workers, sleeping;
-  unsigned wanted, running; /* how many more workers may join the job; how many are in it */
+  unsigned threads, running; /* who may join the job, 0 when nobody may any more; how many workers are in it */
   void (*task)(void *, size_t);
   void *context;
-  size_t tasks;
-  atomic_size_t next;
   atomic_uint generation, busy; /* busy: running, readable without the mutex */
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
-static void take_tasks(void (*task)(void *, size_t), void *context, size_t tasks) {
-  for (size_t index; (index = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < tasks;) task(context, index);
+static void take_tasks(void (*task)(void *, size_t), void *context, unsigned thread, unsigned threads) {
+  for (unsigned i = 0; i < threads; i++) {
+    range *from = &pool.ranges[(thread + i) % threads];
+    for (size_t index; (index = atomic_fetch_add_explicit(&from->next, 1, memory_order_relaxed)) < from->end;) task(context, index);
+  }
 }
 
-static void *work(void *unused) {
+static void *work(void *number) {
+  const unsigned thread = (unsigned)(uintptr_t)number;
   unsigned seen = 0;
   for (;;) {
     for (int spin = 0; spin < SPINS && atomic_load_explicit(&pool.generation, memory_order_acquire) == seen; spin++) relax();
@@ -46,22 +57,18 @@ static void *work(void *unused) {
       pool.sleeping--;
     }
     seen = atomic_load_explicit(&pool.generation, memory_order_relaxed);
-    const int joins = pool.wanted > 0;
-    if (joins) {
-      pool.wanted--;
-      atomic_store_explicit(&pool.busy, ++pool.running, memory_order_relaxed);
-    }
+    const unsigned threads = pool.threads;
+    if (thread < threads) atomic_store_explicit(&pool.busy, ++pool.running, memory_order_relaxed);
     void (*const task)(void *, size_t) = pool.task;
     void *const context = pool.context;
-    const size_t tasks = pool.tasks;
     pthread_mutex_unlock(&pool.mutex);
-    if (!joins) continue;
-    take_tasks(task, context, tasks);
+    if (thread >= threads) continue;
+    take_tasks(task, context, thread, threads);
     pthread_mutex_lock(&pool.mutex);
     atomic_store_explicit(&pool.busy, --pool.running, memory_order_release);
     pthread_mutex_unlock(&pool.mutex);
   }
-  return unused;
+  return NULL;
 }
 
 /* A forked child has none of its parent's threads. */
@@ -69,7 +76,7 @@ static void forget(void) {
   pthread_mutex_init(&pool.owner, NULL);
   pthread_mutex_init(&pool.mutex, NULL);
   pthread_cond_init(&pool.wake, NULL);
-  pool.workers = pool.sleeping = pool.wanted = pool.running = 0;
+  pool.workers = pool.sleeping = pool.threads = pool.running = 0;
   atomic_store(&pool.busy, 0);
 }
 
@@ -81,7 +88,7 @@ static void hire(unsigned workers) {
   pthread_once(&once, watch_forks);
   while (pool.workers < workers) {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, work, NULL) != 0) return;
+    if (pthread_create(&thread, NULL, work, (void *)(uintptr_t)(pool.workers + 1)) != 0) return;
     pthread_detach(thread);
     pool.workers++;
   }
@@ -90,7 +97,7 @@ static void hire(unsigned workers) {
 /* Nobody joins any more; wait for those who did. */
 static void wait_for_workers(void) {
   pthread_mutex_lock(&pool.mutex);
-  pool.wanted = 0;
+  pool.threads = 0;
   pthread_mutex_unlock(&pool.mutex);
   for (int spin = 0; atomic_load_explicit(&pool.busy, memory_order_acquire) > 0; spin++) {
     if (spin < SPINS_BEFORE_YIELD) relax();
@@ -109,13 +116,15 @@ void mps_host_parallel(unsigned threads, size_t tasks, void (*task)(void *contex
   pthread_mutex_lock(&pool.mutex);
   pool.task = task;
   pool.context = context;
-  pool.tasks = tasks;
-  pool.wanted = threads - 1;
-  atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
+  pool.threads = threads;
+  for (unsigned thread = 0; thread < threads; thread++) {
+    pool.ranges[thread].end = tasks * (thread + 1) / threads;
+    atomic_store_explicit(&pool.ranges[thread].next, tasks * thread / threads, memory_order_relaxed);
+  }
   atomic_fetch_add_explicit(&pool.generation, 1, memory_order_release);
   if (pool.sleeping > 0) pthread_cond_broadcast(&pool.wake);
   pthread_mutex_unlock(&pool.mutex);
-  take_tasks(task, context, tasks);
+  take_tasks(task, context, 0, threads);
   wait_for_workers();
   pthread_mutex_unlock(&pool.owner);
 }

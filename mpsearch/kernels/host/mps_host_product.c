@@ -38,13 +38,13 @@ static void pack_rows(void *context, size_t row_block) {
   work *w = context;
   const size_t values = w->quads * 4, first = row_block * w->kernels->rows, given = smaller(w->rows - first, w->kernels->rows);
   const unsigned rows = rows_of(w, row_block);
-  int8_t *buffer = mps_host_scratch(MPS_SCRATCH_TASK, given * values);
+  int8_t *buffer = mps_host_scratch(MPS_SCRATCH_TASK, given * values + MPS_HOST_ROOM);
   if (buffer == NULL) {
     atomic_store(&w->failed, 1);
     return;
   }
   const int8_t *row[MPS_HOST_MOST_ROWS];
-  for (size_t i = 0; i < given; i++) row[i] = w->product->row(w->product->source, w->first_row + first + i, buffer + i * values);
+  w->product->take(w->product->source, w->first_row + first, given, values, buffer, row);
   int32_t *activations = w->activations + first * w->quads, *start = w->start + first * w->groups;
   w->kernels->interleave(row, (unsigned)given, rows, w->quads, activations);
   for (size_t group = 0; group < w->groups; group++, start += rows) {
@@ -90,13 +90,13 @@ static void multiply_panel(void *context, size_t index) {
   for (unsigned i = 0; i < tile.tiles; i++) {
     const uint8_t *packed = p->weights->weights + (first + i) * w->tile_bytes;
     tile.scale[i] = scale_of(w, first + i);
-    tile.panel[i] = packed;
-    if (bits == 8 && kernels->direct_eight) continue;
-    kernels->unpack[bits](packed, w->blocks, unpacked + i * panel_bytes);
-    tile.panel[i] = unpacked + i * panel_bytes;
+    tile.panel[i] = tile.unpacked[i] = unpacked + i * panel_bytes;
+    if (bits == 8 && kernels->direct_eight) tile.panel[i] = packed;
+    else if (kernels->unpacking_tile) tile.packed[i] = packed;
+    else kernels->unpack[bits](packed, w->blocks, tile.unpacked[i]);
   }
   const size_t begin = w->row_blocks * part / w->parts, end = w->row_blocks * (part + 1) / w->parts;
-  const size_t following = (first + 2) * w->tile_bytes, all = w->tiles * w->tile_bytes;
+  const size_t following = (first + 2 * (p->threads > 1 ? p->threads : 1)) * w->tile_bytes, all = w->tiles * w->tile_bytes;
   const size_t soon_bytes = following < all ? smaller(all - following, 2 * w->tile_bytes) : 0;
   for (size_t block = begin; block < end; block++) {
     const size_t row = block * kernels->rows;
@@ -104,10 +104,11 @@ static void multiply_panel(void *context, size_t index) {
     tile.activations = w->activations + row * w->quads;
     tile.start = w->start + row * w->groups;
     const size_t from = soon_bytes * (block - begin) / (end - begin), to = soon_bytes * (block - begin + 1) / (end - begin);
-    tile.soon = p->weights->weights + following + from;
+    tile.soon = p->weights->weights + (soon_bytes > 0 ? following + from : 0);
     tile.soon_bytes = to - from;
     mps_host_sums sums;
     kernels->tile(&tile, &sums);
+    tile.packed[0] = tile.packed[1] = NULL;
     finish(w, &sums, w->first_row + row, (unsigned)smaller(w->rows - row, kernels->rows), panel * MPS_HOST_PANEL_CHANNELS, MPS_HOST_PANEL_CHANNELS);
   }
 }
@@ -163,7 +164,8 @@ static mps_host_status multiply_few(work *w) {
   const size_t values = w->quads * 4;
   for (size_t row = 0; row < p->rows; row++) {
     int8_t *plain = w->plain + row * values;
-    const int8_t *given = p->row(p->source, row, plain);
+    const int8_t *given;
+    p->take(p->source, row, 1, values, plain, &given);
     if (given != plain) memcpy(plain, given, values);
     for (size_t group = 0; group < w->groups; group++) {
       const size_t quad = group * w->group_quads;
@@ -193,6 +195,7 @@ mps_host_status mps_host_multiply(const mps_host_product *product) {
   const mps_host_kernels *kernels = mps_host_current();
   if (kernels == NULL) return MPS_HOST_NO_SUCH_ISA;
   if (weights->bits < 2 || weights->bits > 8 || weights->group % MPS_HOST_VALUES != 0) return MPS_HOST_BAD_ARGUMENT;
+  if (weights->input_c == 0 || weights->input_c > MPS_HOST_MOST_VALUES) return MPS_HOST_BAD_ARGUMENT;
   if (product->floats != NULL && weights->scale == NULL) return MPS_HOST_BAD_ARGUMENT;
   if (product->rows == 0 || weights->output_c == 0) return MPS_HOST_OK;
   work w = {.product = product, .kernels = kernels};
@@ -208,7 +211,8 @@ mps_host_status mps_host_multiply(const mps_host_product *product) {
   const int few = product->rows <= kernels->few;
   const size_t chunk = CHUNK_BYTES / (w.quads * 4) + 5 * kernels->rows, at_once = smaller(product->rows, chunk);
   const size_t rows = few ? product->rows : ceiling(at_once, kernels->rows) * kernels->rows;
-  const size_t activation_words = rows * w.quads, start_words = rows * w.groups, channel_words = 3 * w.panels * MPS_HOST_PANEL_CHANNELS;
+  const size_t activation_words = rows * w.quads + MPS_HOST_ROOM / 4, start_words = rows * w.groups,
+               channel_words = 3 * w.panels * MPS_HOST_PANEL_CHANNELS;
   int32_t *words = mps_host_scratch(MPS_SCRATCH_CALL, 4 * (activation_words + channel_words + start_words));
   if (words == NULL) return MPS_HOST_NO_MEMORY;
   w.activations = words;

@@ -2,7 +2,10 @@
 /* Portable C: every processor, and the readable form of the others. */
 #include "mps_host_kernels.h"
 
+#include <string.h>
+
 #define MPS_TARGET
+#include "mps_host_interleave.inc"
 #include "mps_host_loops.inc"
 #include "mps_host_loops_plain.inc"
 

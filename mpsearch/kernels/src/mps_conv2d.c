@@ -19,7 +19,7 @@ static size_t line_bytes(const mps_conv2d_params *p) {
 }
 
 size_t mps_conv2d_scratch_bytes(const mps_conv2d_params *params) {
-  return mps_tile_bytes(values_per_channel(params), (size_t)params->output_h * params->output_w) + line_bytes(params);
+  return mps_tile_bytes(values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits) + line_bytes(params);
 }
 
 /* A pixel's worth of values; short runs are not worth a call. */
@@ -73,7 +73,7 @@ static void run_group(const mps_conv2d_params *p, mps_tile *tile, const mps_tile
   const int direct = is_pointwise(p);
   position at = {0, 0};
   for (size_t done = 0; done < pixels; done += tile->pixels) {
-    tile->pixels = pixels - done < MPS_TILE_PIXELS ? pixels - done : MPS_TILE_PIXELS;
+    tile->pixels = mps_tile_pixels(pixels - done, tile->bits);
     for (size_t i = 0; i < tile->pixels; i++, at = next_to(at, p->output_w)) {
       if (direct) {
         mps_tile_lay(tile, i, input + (at.y * p->stride_h * p->input_w + at.x * p->stride_w) * p->input_c);
@@ -97,7 +97,7 @@ mps_status mps_conv2d(const mps_conv2d_params *params, const mps_channels *chann
   mps_tile tile = {.values = values,
                    .bits = params->weight_bits,
                    .data = scratch,
-                   .row = scratch + mps_tile_bytes(values, (size_t)params->output_h * params->output_w)};
+                   .row = scratch + mps_tile_bytes(values, (size_t)params->output_h * params->output_w, params->weight_bits)};
   for (size_t group = 0; group < params->groups; group++)
     run_group(params, &tile, &target, group * per_group, input + group * (params->input_c / params->groups), output + group * per_group);
   return MPS_OK;

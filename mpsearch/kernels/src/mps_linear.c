@@ -2,7 +2,7 @@
 #include "mps/mps_tile.h"
 
 size_t mps_linear_scratch_bytes(const mps_linear_params *params) {
-  return mps_tile_bytes(params->input_c, params->rows) + mps_tile_row_bytes(params->input_c, params->weight_bits);
+  return mps_tile_bytes(params->input_c, params->rows, params->weight_bits) + mps_tile_row_bytes(params->input_c, params->weight_bits);
 }
 
 mps_status mps_linear(const mps_linear_params *params, const mps_channels *channels, const int8_t *input, int8_t *output, int8_t *scratch) {
@@ -13,9 +13,9 @@ mps_status mps_linear(const mps_linear_params *params, const mps_channels *chann
                                   .lowest = params->lowest,
                                   .highest = params->highest,
                                   .left_shift = params->left_shift};
-  mps_tile tile = {.values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows)};
+  mps_tile tile = {.values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows, params->weight_bits)};
   for (size_t row = 0; row < rows; row += tile.pixels) {
-    tile.pixels = rows - row < MPS_TILE_PIXELS ? rows - row : MPS_TILE_PIXELS;
+    tile.pixels = mps_tile_pixels(rows - row, tile.bits);
     for (size_t i = 0; i < tile.pixels; i++) mps_tile_lay(&tile, i, input + (row + i) * values);
     mps_tile_channels(&tile, &target, 0, params->output_c, output + row * params->output_c, params->output_c);
   }

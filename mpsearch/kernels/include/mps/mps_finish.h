@@ -61,7 +61,7 @@ static inline int8_t mps_into_range(int32_t value, mps_range range) {
 #else
 /* One comparison finds a value outside of either end. */
 static inline int8_t mps_into_range(int32_t value, mps_range range) {
-  int32_t above = value + range.from_highest + range.span;
+  int32_t above = value + (range.from_highest + range.span);
   if ((uint32_t)above > (uint32_t)range.span) above = above < 0 ? 0 : range.span;
   return (int8_t)(above + range.lowest);
 }
@@ -75,7 +75,7 @@ static inline int8_t mps_finish(int32_t sum, mps_scale scale, mps_range range) {
 static inline int mps_is_plain(mps_range range) { return range.left_shift == 0 && range.lowest == -128 && range.span == 255; }
 
 static inline int8_t mps_finish_plain(int32_t sum, mps_scale scale, mps_range range) {
-  return (int8_t)mps_saturate(mps_rescale(sum, 0, scale) + range.from_highest + 127);
+  return (int8_t)mps_saturate(mps_rescale(sum, 0, scale) + (range.from_highest + 127));
 }
 
 /* Two pixels of one channel; `plain` is mps_is_plain(range). */

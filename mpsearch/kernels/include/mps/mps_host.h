@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MPS_HOST_CHANNELS = 16, MPS_HOST_VALUES = 32 };
+/* MPS_HOST_MOST_VALUES: of more values an output, the sum of products may leave int32. */
+enum { MPS_HOST_CHANNELS = 16, MPS_HOST_VALUES = 32, MPS_HOST_MOST_VALUES = 65536 };
 
 typedef enum {
   MPS_HOST_OK = 0,

@@ -22,12 +22,19 @@
 #define MPS_SIMD 0
 #endif
 
-/* Inlined for each constant it is called with, at any level of optimisation; and the opposite, for what seldom runs. */
-#if defined(__GNUC__)
+/* Inlined for each constant it is called with; without optimisation, where constants would not be folded, that would only make code. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__)
 #define MPS_INLINE static inline __attribute__((always_inline))
-#define MPS_SELDOM static __attribute__((noinline, cold))
 #else
 #define MPS_INLINE static inline
+#endif
+
+/* A function of its own, with all registers for its loops; and what seldom runs. */
+#if defined(__GNUC__)
+#define MPS_APART static __attribute__((noinline))
+#define MPS_SELDOM static __attribute__((noinline, cold))
+#else
+#define MPS_APART static
 #define MPS_SELDOM static
 #endif
 
@@ -134,6 +141,26 @@ static inline int32_t mps_saturate(int32_t value) {
   return byte;
 }
 
+/* Halves plus bytes 0 and 2, or bytes 1 and 3, each for itself. */
+static inline uint32_t mps_add_even_bytes(uint32_t halves, uint32_t word) {
+  uint32_t sums;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(sums) : "r"(halves), "r"(word));
+  return sums;
+}
+
+static inline uint32_t mps_add_odd_bytes(uint32_t halves, uint32_t word) {
+  uint32_t sums;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sums) : "r"(halves), "r"(word));
+  return sums;
+}
+
+/* The larger of two bytes, four times. */
+static inline uint32_t mps_larger_bytes(uint32_t a, uint32_t b) {
+  uint32_t larger;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(larger) : "r"(a), "r"(b) : "cc");
+  return larger;
+}
+
 /* Four bytes minus four bytes, each for itself. */
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
   uint32_t difference;
@@ -171,6 +198,14 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 
 #endif
 #define MPS_HOLD_4(a, b, c, d) (void)(a), (void)(b), (void)(c), (void)(d)
 static inline int32_t mps_saturate(int32_t value) { return value < -128 ? -128 : value > 127 ? 127 : value; }
+static inline uint32_t mps_add_halves(uint32_t a, uint32_t b) { return ((a + b) & 0xFFFFu) | ((a >> 16) + (b >> 16)) << 16; }
+static inline uint32_t mps_add_even_bytes(uint32_t halves, uint32_t word) { return mps_add_halves(halves, mps_even_bytes(word)); }
+static inline uint32_t mps_add_odd_bytes(uint32_t halves, uint32_t word) { return mps_add_halves(halves, mps_odd_bytes(word)); }
+static inline uint32_t mps_larger_bytes(uint32_t a, uint32_t b) {
+  uint32_t larger = 0;
+  for (unsigned at = 0; at < 32; at += 8) larger |= ((int8_t)(uint8_t)(a >> at) >= (int8_t)(uint8_t)(b >> at) ? a : b) & 0xFFu << at;
+  return larger;
+}
 static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
   return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u);
 }

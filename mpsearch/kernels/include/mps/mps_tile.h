@@ -9,12 +9,28 @@
 #include "mps/mps.h"
 #include "mps/mps_simd.h"
 
-enum { MPS_TILE_PIXELS = MPS_MVE ? 4 : 2 };
+enum { MPS_TILE_PIXELS = 4 }; /* the most that any instruction set multiplies at once */
+
+/* Widths of one plane are multiplied as they lie; weights of several planes are put together first. */
+static inline int mps_has_planes(unsigned bits) { return bits != 2 && bits != 4 && bits != 8; }
+
+/* How many of the pixels that are left the next tile takes. */
+static inline size_t mps_tile_pixels(size_t left, unsigned bits) {
+#if MPS_MVE
+  (void)bits;
+  return left < 4 ? left : 4;
+#elif MPS_SIMD
+  return left >= 4 && mps_has_planes(bits) ? 4 : left < 2 ? left : 2;
+#else
+  (void)bits;
+  return left < 2 ? left : 2;
+#endif
+}
 
 /* values  weights of one output channel
-   pixels  1 .. MPS_TILE_PIXELS
+   pixels  as mps_tile_pixels says
    bits    of a weight
-   data    mps_tile_bytes(values, pixels), 4-byte aligned
+   data    mps_tile_bytes(values, pixels of the layer, bits), 4-byte aligned
    row     mps_tile_row_bytes(values, bits), 4-byte aligned: two rows of weights while they are unpacked
    sums    of the values of each pixel, where the instruction set needs them */
 typedef struct {
@@ -32,13 +48,15 @@ typedef struct {
   uint8_t left_shift;
 } mps_tile_target;
 
-/* The largest layout of all instruction sets: 4 bytes a value for several pixels, 2 for a single one, whole vectors of packed weights. */
-static inline size_t mps_tile_bytes(size_t values, size_t pixels) { return ((values + 63) & ~(size_t)63) * (pixels > 1 ? 4u : 2u); }
-
-/* Two rows of weights while they are unpacked; 2, 4 and 8 bits are multiplied as they lie. */
-static inline size_t mps_tile_row_bytes(size_t values, unsigned bits) {
-  return bits == 2 || bits == 4 || bits == 8 ? 0 : 2 * ((values + 3) & ~(size_t)3);
+/* The largest layout of all instruction sets: bytes a value for several pixels or a single one, whole vectors of packed weights.
+   [in] pixels  of the layer */
+static inline size_t mps_tile_bytes(size_t values, size_t pixels, unsigned bits) {
+  const size_t each = pixels >= 4 && mps_has_planes(bits) ? 8 : pixels > 1 ? 4 : 2;
+  return ((values + 63) & ~(size_t)63) * each;
 }
+
+/* Two rows of weights while they are unpacked. */
+static inline size_t mps_tile_row_bytes(size_t values, unsigned bits) { return mps_has_planes(bits) ? 2 * ((values + 3) & ~(size_t)3) : 0; }
 
 /* Lay out pixel `index` of the tile, all from 0 in turn. [in] values  [tile->values], any alignment */
 void mps_tile_lay(mps_tile *tile, size_t index, const int8_t *values);
