@@ -41,6 +41,7 @@ bench: $(VENV)/.dev ## the numbers of benchmarks/
 	$(BIN)/python benchmarks/ilp_scale.py
 	$(BIN)/python benchmarks/count_instructions.py
 	$(BIN)/python benchmarks/host_kernels.py
+	$(BIN)/python benchmarks/packed_module.py
 
 docs: $(VENV)/.dev ## run the code of the README
 	$(BIN)/python -m pytest tests/test_packaging.py -k readme $(PYTEST_ARGS)

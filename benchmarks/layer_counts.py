@@ -25,7 +25,7 @@ DIFFERS = 90
 class Shape:
     """One layer: `kind` is CONV, DEPTHWISE, DENSE (height rows), ADD, MEAN (of all pixels), MAX_POOL or AVG_POOL (windows side by side).
 
-    Padding keeps the size of a convolution.
+    Padding keeps the size of a convolution, whose kernel is odd, but for its stride.
     """
 
     kind: str
@@ -34,13 +34,14 @@ class Shape:
     inputs: int
     outputs: int
     kernel: int = 1
+    stride: int = 1
 
     @property
     def output_values(self) -> int:
         """How many values come out."""
         pixels = {"MEAN": 1, "MAX_POOL": (self.height // self.kernel) * (self.width // self.kernel)}
         pixels["AVG_POOL"] = pixels["MAX_POOL"]
-        return pixels.get(self.kind, self.height * self.width) * self.outputs
+        return pixels.get(self.kind, -(-self.height // self.stride) * -(-self.width // self.stride)) * self.outputs
 
     @property
     def input_values(self) -> int:
@@ -67,10 +68,10 @@ class Shape:
 
     def __str__(self) -> str:
         """Return e.g. "conv 3x3, 16 -> 16, 32x32"."""
-        size = f"{self.height}x{self.width}"
+        size, step = f"{self.height}x{self.width}", f" stride {self.stride}" if self.stride > 1 else ""
         return {
-            "CONV": f"conv {self.kernel}x{self.kernel}, {self.inputs} -> {self.outputs}, {size}",
-            "DEPTHWISE": f"depthwise {self.kernel}x{self.kernel}, {self.inputs}, {size}",
+            "CONV": f"conv {self.kernel}x{self.kernel}{step}, {self.inputs} -> {self.outputs}, {size}",
+            "DEPTHWISE": f"depthwise {self.kernel}x{self.kernel}{step}, {self.inputs}, {size}",
             "DENSE": f"dense {self.inputs} -> {self.outputs}" + (f", {self.height} rows" if self.height > 1 else ""),
             "ADD": f"add, {self.output_values} values",
             "MEAN": f"mean of {size}, {self.inputs}",
@@ -118,6 +119,7 @@ class Bench:
             "IN": shape.inputs,
             "OUT": shape.outputs,
             "KERNEL": shape.kernel,
+            "STRIDE": shape.stride,
             "GROUPS": shape.inputs if shape.kind == "DEPTHWISE" else 1,
             "BITS": bits,
             "SHIFT": max(1, round(math.log2(deviation / 4 / 40))),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs one kernel between count_begin and count_end on a bare core, then its reference, and exits with 0 if both give the same bytes.
-   Which kernel is chosen by -DLAYER_<KIND>, -DHEIGHT, -DWIDTH, -DIN, -DOUT (channels), -DKERNEL (its width, padded to keep the size), -DGROUPS,
+   Which kernel is chosen by -DLAYER_<KIND>, -DHEIGHT, -DWIDTH, -DIN, -DOUT (channels), -DKERNEL (its width, padded to keep the size), -DSTRIDE, -DGROUPS,
    -DBITS and -DSHIFT (right shift of the accumulators); its weights are the files packed.bin and plain.bin in the assembler's include path. */
 #include <string.h>
 
@@ -22,7 +22,7 @@ enum { OUTPUT_H = 1, OUTPUT_W = 1 };
 #elif defined(LAYER_MAX_POOL) || defined(LAYER_AVG_POOL)
 enum { OUTPUT_H = HEIGHT / KERNEL, OUTPUT_W = WIDTH / KERNEL };
 #else
-enum { OUTPUT_H = HEIGHT + 2 * PAD - KERNEL + 1, OUTPUT_W = WIDTH + 2 * PAD - KERNEL + 1 };
+enum { OUTPUT_H = (HEIGHT + 2 * PAD - KERNEL) / STRIDE + 1, OUTPUT_W = (WIDTH + 2 * PAD - KERNEL) / STRIDE + 1 };
 #endif
 #if !defined(LAYER_CONV) && !defined(LAYER_DEPTHWISE) && !defined(LAYER_DENSE)
 #define WITHOUT_WEIGHTS
@@ -104,8 +104,8 @@ static const mps_conv2d_params params = {.input_h = HEIGHT,
                                          .output_c = OUT,
                                          .kernel_h = KERNEL,
                                          .kernel_w = KERNEL,
-                                         .stride_h = 1,
-                                         .stride_w = 1,
+                                         .stride_h = STRIDE,
+                                         .stride_w = STRIDE,
                                          .dilation_h = 1,
                                          .dilation_w = 1,
                                          .pad_top = PAD,

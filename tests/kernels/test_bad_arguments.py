@@ -75,6 +75,18 @@ def test_a_convolution_without_groups_is_refused(libraries: dict[str, ctypes.CDL
     assert_refused(libraries, with_field(ANY_ACTIVATIONS["conv2d"](SeededChoices(0), 4, 16, 8), GROUPS, 0))
 
 
+@pytest.mark.parametrize("channels", [INPUT_C, OUTPUT_C], ids=["input", "output"])
+def test_a_convolution_whose_groups_do_not_divide_its_channels_is_refused(libraries: dict[str, ctypes.CDLL], channels: tuple[int, str]) -> None:
+    for case in (WEIGHTED["conv2d"](SeededChoices(0), 4), ANY_ACTIVATIONS["conv2d"](SeededChoices(0), 4, 16, 8)):
+        count = field_of(case, channels)
+        assert_refused(libraries, with_field(with_field(case, channels, 2 * count + 1), GROUPS, 2))
+
+
+def test_a_depthwise_convolution_without_channels_is_refused(libraries: dict[str, ctypes.CDLL]) -> None:
+    case = WEIGHTED["depthwise2d"](SeededChoices(0), 4)
+    assert_refused(libraries, with_field(with_field(case, GROUPS, 0), INPUT_C, 0))
+
+
 def test_a_depthwise_convolution_needs_a_group_for_each_input_channel(libraries: dict[str, ctypes.CDLL]) -> None:
     case = WEIGHTED["depthwise2d"](SeededChoices(0), 4)
     assert field_of(case, GROUPS) == field_of(case, INPUT_C)

@@ -155,8 +155,10 @@ MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsign
   }
   int32_t four[4];
   _mm_storeu_si128((__m128i *)(void *)four, total);
-  if (rows == 1) sums[0] = four[0] + four[1] + four[2] + four[3];
-  else memcpy(sums, four, sizeof(four));
+  if (rows == 1)
+    sums[0] = four[0] + four[1] + four[2] + four[3];
+  else
+    memcpy(sums, four, sizeof(four));
 }
 
 /* mps_requantize on 8 channels: the high words of 64-bit products, even lanes and odd ones. */

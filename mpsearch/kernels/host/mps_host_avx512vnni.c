@@ -89,16 +89,16 @@ MPS_INLINE __m512 add_group(__m512 total, __m512i group, const float *scale) {
 #define MPS_BITS 7
 #include "mps_host_tiles_avx512vnni.inc"
 
-#define MPS_TILES(bits)                                                                                                                              \
-  {                                                                                                                                                  \
-    {tile_##bits##_4x1, tile_##bits##_8x1, tile_##bits##_12x1}, { tile_##bits##_4x2, tile_##bits##_8x2, tile_##bits##_12x2 }                         \
+#define MPS_TILES(bits)                                                                                                      \
+  {                                                                                                                          \
+    {tile_##bits##_4x1, tile_##bits##_8x1, tile_##bits##_12x1}, { tile_##bits##_4x2, tile_##bits##_8x2, tile_##bits##_12x2 } \
   }
 
 /* 8-bit tiles are panels as they lie. */
 static void multiply_tile(const mps_host_tile *tile, mps_host_sums *sums) {
-  static void (*const functions[9][2][3])(const mps_host_tile *,
-                                          mps_host_sums *) = {[0] = MPS_TILES(0), [2] = MPS_TILES(2), [3] = MPS_TILES(3), [4] = MPS_TILES(4),
-                                                              [5] = MPS_TILES(5), [6] = MPS_TILES(6), [7] = MPS_TILES(7), [8] = MPS_TILES(0)};
+  static void (*const functions[9][2][3])(const mps_host_tile *, mps_host_sums *) = {
+      [0] = MPS_TILES(0), [2] = MPS_TILES(2), [3] = MPS_TILES(3), [4] = MPS_TILES(4),
+      [5] = MPS_TILES(5), [6] = MPS_TILES(6), [7] = MPS_TILES(7), [8] = MPS_TILES(0)};
   functions[tile->packed[0] == NULL ? 0 : tile->bits][tile->tiles - 1][tile->rows / 4 - 1](tile, sums);
 }
 

@@ -76,8 +76,10 @@ static void unpack_weights(const work *w, const uint8_t *packed, unsigned bits, 
   memset(sums, 0, channels * sizeof(*sums));
   const size_t taps = (size_t)w->shape->kernel_h * w->shape->kernel_w;
   for (size_t tap = 0; tap < taps; tap++, packed += bytes, weights += w->padded) {
-    if (bits == 8) memcpy(weights, packed, channels);
-    else mps_unpack(packed, channels, 0, channels, bits, weights);
+    if (bits == 8)
+      memcpy(weights, packed, channels);
+    else
+      mps_unpack(packed, channels, 0, channels, bits, weights);
     for (size_t c = 0; c < channels; c++) sums[c] += weights[c];
   }
 }

@@ -46,8 +46,10 @@ static void fill_row(void *context, size_t index) {
   const size_t room = w->image->width - s->pad_left, columns = room < s->input_w ? room : s->input_w, values = columns * s->input_c;
   const size_t from = (sample * s->input_h + y - s->pad_top) * s->input_w * s->input_c;
   int8_t *inside = row + s->pad_left * w->image->channels;
-  if (w->floats != NULL) w->kernels->quantize(w->floats + from, values, w->inverse[sample], inside);
-  else memcpy(inside, w->bytes + from, values);
+  if (w->floats != NULL)
+    w->kernels->quantize(w->floats + from, values, w->inverse[sample], inside);
+  else
+    memcpy(inside, w->bytes + from, values);
   repeat(inside, values, w->repeats);
 }
 

@@ -114,8 +114,10 @@ MPS_TARGET static void row_sums(const int32_t *activations, size_t quads, unsign
     const int8x16_t values = vreinterpretq_s8_s32(vld1q_s32(activations + word));
     MPS_DOT(total, values, ones, 0);
   }
-  if (rows == 1) sums[0] = vaddvq_s32(total);
-  else vst1q_s32(sums, total);
+  if (rows == 1)
+    sums[0] = vaddvq_s32(total);
+  else
+    vst1q_s32(sums, total);
 }
 
 /* Eight at a time; what is left over is plain C. */

@@ -100,8 +100,10 @@ static void wait_for_workers(void) {
   pool.threads = 0;
   pthread_mutex_unlock(&pool.mutex);
   for (int spin = 0; atomic_load_explicit(&pool.busy, memory_order_acquire) > 0; spin++) {
-    if (spin < SPINS_BEFORE_YIELD) relax();
-    else sched_yield();
+    if (spin < SPINS_BEFORE_YIELD)
+      relax();
+    else
+      sched_yield();
   }
 }
 

@@ -91,9 +91,12 @@ static void multiply_panel(void *context, size_t index) {
     const uint8_t *packed = p->weights->weights + (first + i) * w->tile_bytes;
     tile.scale[i] = scale_of(w, first + i);
     tile.panel[i] = tile.unpacked[i] = unpacked + i * panel_bytes;
-    if (bits == 8 && kernels->direct_eight) tile.panel[i] = packed;
-    else if (kernels->unpacking_tile) tile.packed[i] = packed;
-    else kernels->unpack[bits](packed, w->blocks, tile.unpacked[i]);
+    if (bits == 8 && kernels->direct_eight)
+      tile.panel[i] = packed;
+    else if (kernels->unpacking_tile)
+      tile.packed[i] = packed;
+    else
+      kernels->unpack[bits](packed, w->blocks, tile.unpacked[i]);
   }
   const size_t begin = w->row_blocks * part / w->parts, end = w->row_blocks * (part + 1) / w->parts;
   const size_t following = (first + 2 * (p->threads > 1 ? p->threads : 1)) * w->tile_bytes, all = w->tiles * w->tile_bytes;

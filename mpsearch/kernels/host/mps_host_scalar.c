@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Portable C: every processor, and the readable form of the others. */
-#include "mps_host_kernels.h"
-
 #include <string.h>
+
+#include "mps_host_kernels.h"
 
 #define MPS_TARGET
 #include "mps_host_interleave.inc"
@@ -36,8 +36,10 @@ static inline void add_products(const uint8_t *row, const int8_t *values, int32_
 
 static inline void add_group(const int32_t *total, const float *scale, size_t group, int32_t *integers, float *floats) {
   for (unsigned c = 0; c < MPS_HOST_CHANNELS; c++) {
-    if (scale == NULL) integers[c] = total[c];
-    else floats[c] = (group == 0 ? 0.0f : floats[c]) + (float)total[c] * scale[group * MPS_HOST_CHANNELS + c];
+    if (scale == NULL)
+      integers[c] = total[c];
+    else
+      floats[c] = (group == 0 ? 0.0f : floats[c]) + (float)total[c] * scale[group * MPS_HOST_CHANNELS + c];
   }
 }
 

@@ -2,8 +2,7 @@
 #include "mps_ref.h"
 #include "mps_ref_value.h"
 
-void mps_avg_pool2d_ref(const mps_avg_pool2d_params *p, const int32_t *multiplier, const uint8_t *right_shift, const int8_t *input,
-                        int8_t *output) {
+void mps_avg_pool2d_ref(const mps_avg_pool2d_params *p, const int32_t *multiplier, const uint8_t *right_shift, const int8_t *input, int8_t *output) {
   const mps_window *w = &p->window;
   for (int32_t y = 0; y < w->output_h; y++) {
     for (int32_t x = 0; x < w->output_w; x++) {

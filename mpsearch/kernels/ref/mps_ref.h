@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One reference for each kernel (mps_conv2d_wide and mps_linear_wide share those of mps_conv2d and mps_linear): plain loops over unpacked values with 64-bit sums, straight from the definition, slow. The oracle of the tests,
-   and the place to read what an op means; part of neither the library nor a bundle.
+/* One reference for each kernel (mps_conv2d_wide and mps_linear_wide share those of mps_conv2d and mps_linear): plain loops over unpacked values with
+   64-bit sums, straight from the definition, slow. The oracle of the tests, and the place to read what an op means; part of neither the library nor a
+   bundle.
 
    A reference takes the arguments of its kernel, without scratch, and weights and biases as the model has them (mps_ref_channels).
    Activations lie in [H, W, C] order, as mps_ref_value.h says. -DMPS_DOUBLE_ROUNDING selects the other rounding, as for the kernels. */

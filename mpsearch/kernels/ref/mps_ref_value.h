@@ -29,8 +29,9 @@ static inline void mps_ref_store(void *values, size_t pixel, size_t channels, si
   }
 }
 
-/* floor(value * multiplier / 2^16), value within 48 bits, multiplier > 0. The product itself may take 78 bits. Its lowest 16 decide no rounding, since
-   floor((floor(a / b) + c) / d) = floor((a + b c) / (b d)) for integers. >> of a negative number floors, with every compiler that we build with. */
+/* floor(value * multiplier / 2^16), value within 48 bits, multiplier > 0. The product itself may take 78 bits. Its lowest 16 decide no rounding,
+   since floor((floor(a / b) + c) / d) = floor((a + b c) / (b d)) for integers. >> of a negative number floors, with every compiler that we build
+   with. */
 static inline int64_t mps_ref_product(int64_t value, int32_t multiplier) {
   return value * (multiplier >> 16) + (value * (multiplier & 0xFFFF) >> 16);
 }

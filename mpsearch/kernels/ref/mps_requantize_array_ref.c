@@ -7,8 +7,8 @@ void mps_requantize_array_ref(const mps_requantize_job *job, const int32_t *mult
   for (size_t row = 0; row < job->rows; row++) {
     for (size_t column = 0; column < job->columns; column++) {
       const size_t at = row * job->columns + column, entry = job->per_channel ? column : 0;
-      const int64_t scaled =
-          (job->rounded_twice ? mps_ref_rescale_twice : mps_ref_rescale_once)(accumulator[at], multiplier[entry], (unsigned)job->left_shift, right_shift[entry]);
+      const int64_t scaled = (job->rounded_twice ? mps_ref_rescale_twice : mps_ref_rescale_once)(accumulator[at], multiplier[entry],
+                                                                                                 (unsigned)job->left_shift, right_shift[entry]);
       output[at] = (int8_t)mps_ref_clamp(scaled, job->zero_point, job->lowest, job->highest);
     }
   }

@@ -13,11 +13,10 @@ typedef struct {
 } part;
 
 static part part_of(const mps_add_params *p, int index, int32_t zero_point, uint32_t more_bits) {
-  return (part){.zero_point = zero_point,
-                .left_shift = p->left_shift[index] + more_bits,
-                .scale = {.multiplier = p->multiplier[index],
-                          .half = (int32_t)1 << (p->right_shift[index] - 1),
-                          .right_shift = p->right_shift[index]}};
+  return (part){
+      .zero_point = zero_point,
+      .left_shift = p->left_shift[index] + more_bits,
+      .scale = {.multiplier = p->multiplier[index], .half = (int32_t)1 << (p->right_shift[index] - 1), .right_shift = p->right_shift[index]}};
 }
 
 static inline int32_t operand(int32_t value, const part *p) {

@@ -5,8 +5,6 @@
 #include "mps/mps_nibbles.h"
 #include "mps/mps_tile.h"
 
-static size_t values_per_channel(const mps_conv2d_params *p) { return (size_t)p->kernel_h * p->kernel_w * (p->input_c / p->groups); }
-
 /* 1x1 kernels read bytes where they lie, provided no window reaches outside. */
 static int is_read_in_place(const mps_conv2d_params *p) {
   return p->input_bits == 8 && p->kernel_h == 1 && p->kernel_w == 1 && p->pad_top == 0 && p->pad_left == 0 &&
@@ -15,13 +13,13 @@ static int is_read_in_place(const mps_conv2d_params *p) {
 
 /* A gathered window and unpacked rows of weights are never needed at once. */
 static size_t line_bytes(const mps_conv2d_params *p) {
-  const size_t values = values_per_channel(p), window = is_read_in_place(p) ? 0 : (values + 3) & ~(size_t)3;
+  const size_t values = mps_values_per_channel(p), window = is_read_in_place(p) ? 0 : (values + 3) & ~(size_t)3;
   const size_t rows = mps_tile_row_bytes(values, p->weight_bits);
   return window > rows ? window : rows;
 }
 
 size_t mps_conv2d_scratch_bytes(const mps_conv2d_params *params) {
-  return mps_tile_bytes(values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits) + line_bytes(params);
+  return mps_tile_bytes(mps_values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits) + line_bytes(params);
 }
 
 /* A pixel's worth of values; short runs are not worth a call. */
@@ -87,9 +85,9 @@ static void run_group(const mps_conv2d_params *p, mps_tile *tile, const mps_tile
 }
 
 mps_status mps_conv2d(const mps_conv2d_params *params, const mps_channels *channels, const void *input, void *output, int8_t *scratch) {
-  if (params->weight_bits < 2 || params->weight_bits > 8 || params->groups == 0) return MPS_BAD_ARGUMENT;
+  if (params->weight_bits < 2 || params->weight_bits > 8 || !mps_has_groups(params)) return MPS_BAD_ARGUMENT;
   if ((params->input_bits != 4 && params->input_bits != 8) || (params->output_bits != 4 && params->output_bits != 8)) return MPS_BAD_ARGUMENT;
-  const size_t values = values_per_channel(params);
+  const size_t values = mps_values_per_channel(params);
   const mps_tile_target target = {.channels = channels,
                                   .zero_point = params->output_zero_point,
                                   .lowest = params->lowest,

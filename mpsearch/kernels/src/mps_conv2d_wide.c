@@ -2,10 +2,8 @@
 #include "mps/mps_gather.h"
 #include "mps/mps_wide.h"
 
-static size_t values_per_channel(const mps_conv2d_params *p) { return (size_t)p->kernel_h * p->kernel_w * (p->input_c / p->groups); }
-
 size_t mps_conv2d_wide_scratch_bytes(const mps_conv2d_params *params) {
-  return mps_wide_bytes(values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits);
+  return mps_wide_bytes(mps_values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits);
 }
 
 MPS_INLINE void fetch(const mps_conv2d_params *p, const void *input, size_t pixel, size_t first, size_t count, void *window) {
@@ -32,8 +30,8 @@ static void run_group(const mps_conv2d_params *p, mps_wide *wide, size_t group, 
 }
 
 mps_status mps_conv2d_wide(const mps_conv2d_params *params, const mps_channels *channels, const void *input, void *output, int8_t *scratch) {
-  if (params->groups == 0 || !mps_wide_holds(params->weight_bits, params->input_bits, params->output_bits)) return MPS_BAD_ARGUMENT;
-  const size_t values = values_per_channel(params), pixels = (size_t)params->output_h * params->output_w;
+  if (!mps_has_groups(params) || !mps_wide_holds(params->weight_bits, params->input_bits, params->output_bits)) return MPS_BAD_ARGUMENT;
+  const size_t values = mps_values_per_channel(params), pixels = (size_t)params->output_h * params->output_w;
   mps_wide wide = {.channels = channels,
                    .values = values,
                    .output_c = params->output_c,

@@ -26,7 +26,8 @@ mps_status mps_linear(const mps_linear_params *params, const mps_channels *chann
                                   .lowest = params->lowest,
                                   .highest = params->highest,
                                   .left_shift = params->left_shift};
-  mps_tile tile = {.values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows, params->weight_bits)};
+  mps_tile tile = {
+      .values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows, params->weight_bits)};
   for (size_t row = 0; row < rows; row += tile.pixels) {
     tile.pixels = mps_tile_pixels(rows - row, tile.bits);
     for (size_t i = 0; i < tile.pixels; i++) {

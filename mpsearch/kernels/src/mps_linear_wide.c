@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mps/mps_wide.h"
 
-size_t mps_linear_wide_scratch_bytes(const mps_linear_params *params) {
-  return mps_wide_bytes(params->input_c, params->rows, params->weight_bits);
-}
+size_t mps_linear_wide_scratch_bytes(const mps_linear_params *params) { return mps_wide_bytes(params->input_c, params->rows, params->weight_bits); }
 
 mps_status mps_linear_wide(const mps_linear_params *params, const mps_channels *channels, const void *input, void *output, int8_t *scratch) {
   if (!mps_wide_holds(params->weight_bits, params->input_bits, params->output_bits)) return MPS_BAD_ARGUMENT;

@@ -39,12 +39,10 @@ mps_status mps_mean(const mps_mean_params *params, const int8_t *input, int8_t *
      axes that are neighbours are one. */
   const size_t row = kept[MPS_RANK - 1] > 1 ? 1 : 2;
   const size_t points = (size_t)reduced[row] * reduced[row + 1], apart = stride[reduced[row + 1] > 1 ? row + 1 : row];
-  const averaged a = {.grid = {.rows = 1, .columns = points, .column_step = apart},
-                      .times = {reduced[0], row == 1 ? 1 : reduced[1]},
-                      .step = {stride[0], stride[1]}};
+  const averaged a = {
+      .grid = {.rows = 1, .columns = points, .column_step = apart}, .times = {reduced[0], row == 1 ? 1 : reduced[1]}, .step = {stride[0], stride[1]}};
   const mps_range range = mps_range_of(params->output_zero_point, params->lowest, params->highest, params->left_shift);
-  const mps_scale scale = {
-      .multiplier = params->multiplier, .half = (int32_t)1 << (params->right_shift - 1), .right_shift = params->right_shift};
+  const mps_scale scale = {.multiplier = params->multiplier, .half = (int32_t)1 << (params->right_shift - 1), .right_shift = params->right_shift};
   for (uint32_t i = 0; i < kept[0]; i++) {
     for (uint32_t j = 0; j < kept[1]; j++) {
       for (uint32_t k = 0; k < kept[2]; k++) {

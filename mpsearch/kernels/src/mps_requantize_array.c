@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Host only: the integer execution in Python requantises whole arrays through this. */
+#include "mps/mps_requantize_array.h"
+
 #include <stddef.h>
 #include <stdint.h>
-
-#include "mps/mps_requantize_array.h"
 
 #include "mps/mps_requantize.h"
 
@@ -30,7 +30,7 @@ static mps_status requantize_twice(const mps_requantize_job *job, const int32_t 
 }
 
 MPS_CLONES mps_status mps_requantize_array(const mps_requantize_job *job, const int32_t *restrict multiplier, const uint8_t *restrict right_shift,
-                                const int32_t *restrict accumulator, int8_t *restrict output) {
+                                           const int32_t *restrict accumulator, int8_t *restrict output) {
   const mps_requantize_job j = *job; /* a copy: bytes written to the output could alias the original */
   if (j.rounded_twice) return requantize_twice(job, multiplier, right_shift, accumulator, NULL, output);
   if (!j.per_channel) {
@@ -51,8 +51,8 @@ MPS_CLONES mps_status mps_requantize_array(const mps_requantize_job *job, const 
   return MPS_OK;
 }
 
-MPS_CLONES mps_status mps_requantize_float_array(const mps_requantize_job *job, const int32_t *restrict multiplier, const uint8_t *restrict right_shift,
-                                      const float *restrict accumulator, int8_t *restrict output) {
+MPS_CLONES mps_status mps_requantize_float_array(const mps_requantize_job *job, const int32_t *restrict multiplier,
+                                                 const uint8_t *restrict right_shift, const float *restrict accumulator, int8_t *restrict output) {
   const mps_requantize_job j = *job; /* a copy: bytes written to the output could alias the original */
   if (j.rounded_twice) return requantize_twice(job, multiplier, right_shift, NULL, accumulator, output);
   if (!j.per_channel) {

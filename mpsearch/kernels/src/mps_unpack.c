@@ -97,14 +97,14 @@ static inline void unpack_eight(unsigned low, unsigned middle, unsigned high, co
   mps_store_word(output + 4, mps_subtract_bytes(far, half));
 }
 
-#define MPS_UNPACK_WORDS(bits, low, middle, high)                                                                                       \
-  static void unpack_##bits##_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count,     \
-                                    int8_t *output) {                                                                                   \
-    for (; count >= 8; count -= 8, output += 8, low_plane += (low), middle_plane += (middle), high_plane += (high)) {                   \
-      const uint8_t *const planes[3] = {low_plane, middle_plane, high_plane};                                                           \
-      unpack_eight(low, middle, high, planes, output);                                                                                  \
-    }                                                                                                                                   \
-    unpack_##bits(low_plane, middle_plane, high_plane, count, output);                                                                  \
+#define MPS_UNPACK_WORDS(bits, low, middle, high)                                                                                   \
+  static void unpack_##bits##_words(const uint8_t *low_plane, const uint8_t *middle_plane, const uint8_t *high_plane, size_t count, \
+                                    int8_t *output) {                                                                               \
+    for (; count >= 8; count -= 8, output += 8, low_plane += (low), middle_plane += (middle), high_plane += (high)) {               \
+      const uint8_t *const planes[3] = {low_plane, middle_plane, high_plane};                                                       \
+      unpack_eight(low, middle, high, planes, output);                                                                              \
+    }                                                                                                                               \
+    unpack_##bits(low_plane, middle_plane, high_plane, count, output);                                                              \
   }
 
 MPS_UNPACK_WORDS(2, 2, 0, 0)
@@ -130,12 +130,8 @@ typedef struct {
 } planes;
 
 static const planes PLANES[] = {
-    [2] = {{2, 0, 0}, unpack_2_words},
-    [3] = {{2, 1, 0}, unpack_3_words},
-    [4] = {{4, 0, 0}, unpack_4_words},
-    [5] = {{4, 1, 0}, unpack_5_words},
-    [6] = {{4, 2, 0}, unpack_6_words},
-    [7] = {{4, 2, 1}, unpack_7_words},
+    [2] = {{2, 0, 0}, unpack_2_words}, [3] = {{2, 1, 0}, unpack_3_words}, [4] = {{4, 0, 0}, unpack_4_words},
+    [5] = {{4, 1, 0}, unpack_5_words}, [6] = {{4, 2, 0}, unpack_6_words}, [7] = {{4, 2, 1}, unpack_7_words},
 };
 
 size_t mps_row_bytes(size_t values, unsigned bits) {

@@ -37,7 +37,8 @@ mps_status mps_conv2d(const mps_conv2d_params *params, const mps_channels *chann
 size_t mps_conv2d_wide_scratch_bytes(const mps_conv2d_params *params);
 mps_status mps_conv2d_wide(const mps_conv2d_params *params, const mps_channels *channels, const void *input, void *output, int8_t *scratch);
 
-/* Activations of 8 bits; groups == input_c; output_c is a multiple of input_c. Weights are packed as [kernel_h * kernel_w] rows of output_c values. */
+/* Activations of 8 bits; groups == input_c; output_c is a multiple of input_c. Weights are packed as [kernel_h * kernel_w] rows of output_c values.
+ */
 size_t mps_depthwise2d_scratch_bytes(const mps_conv2d_params *params);
 mps_status mps_depthwise2d(const mps_conv2d_params *params, const mps_channels *channels, const int8_t *input, int8_t *output, int8_t *scratch);
 

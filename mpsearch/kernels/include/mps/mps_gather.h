@@ -8,6 +8,14 @@
 #include "mps/mps_params.h"
 #include "mps/mps_simd.h"
 
+/* Whether the groups divide the channels: what every convolution checks first. */
+static inline int mps_has_groups(const mps_conv2d_params *p) { return p->groups != 0 && p->input_c % p->groups == 0 && p->output_c % p->groups == 0; }
+
+/* Weights of one output channel; 0 where there are no groups. */
+static inline size_t mps_values_per_channel(const mps_conv2d_params *p) {
+  return p->groups == 0 ? 0 : (size_t)p->kernel_h * p->kernel_w * (p->input_c / p->groups);
+}
+
 /* Copies `count` values to a window, from channel `first` of pixel `pixel` on, and on into the next pixels if there are so many. */
 typedef void (*mps_fetch)(const mps_conv2d_params *params, const void *input, size_t pixel, size_t first, size_t count, void *window);
 

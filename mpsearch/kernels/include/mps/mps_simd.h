@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two 16-bit products an instruction: the SIMD instructions of Armv7E-M (Cortex-M4, M7, M33), by name of what they do.
-   MPS_SIMD says whether the kernels use them, MPS_MVE whether there are the vectors of Armv8.1-M (Cortex-M55) beside them. -DMPS_EMULATE_SIMD runs the same kernels in portable C, for tests on a host.
-   The assembly is volatile to keep its order: GCC's scheduler would otherwise hoist the unpacking and spill. */
+   MPS_SIMD says whether the kernels use them, MPS_MVE whether there are the vectors of Armv8.1-M (Cortex-M55) beside them. -DMPS_EMULATE_SIMD runs
+   the same kernels in portable C, for tests on a host. The assembly is volatile to keep its order: GCC's scheduler would otherwise hoist the
+   unpacking and spill. */
 #ifndef MPS_SIMD_H
 #define MPS_SIMD_H
 
@@ -120,11 +121,11 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
 }
 
 /* The bits of a word, moved down by `shift`, that the mask keeps; shift is a constant. */
-#define MPS_FIELDS(result, word, mask, shift)                                                                   \
-  do {                                                                                                          \
-    if ((shift) == 0)                                                                                           \
-      __asm__ volatile("and %0, %1, %2" : "=r"(result) : "r"(mask), "r"(word));                                 \
-    else                                                                                                        \
+#define MPS_FIELDS(result, word, mask, shift)                                                                    \
+  do {                                                                                                           \
+    if ((shift) == 0)                                                                                            \
+      __asm__ volatile("and %0, %1, %2" : "=r"(result) : "r"(mask), "r"(word));                                  \
+    else                                                                                                         \
       __asm__ volatile("and %0, %1, %2, lsr %3" : "=r"(result) : "r"(mask), "r"(word), "I"((shift) | !(shift))); \
   } while (0)
 
@@ -206,10 +207,18 @@ static inline uint32_t mps_larger_bytes(uint32_t a, uint32_t b) {
   for (unsigned at = 0; at < 32; at += 8) larger |= ((int8_t)(uint8_t)(a >> at) >= (int8_t)(uint8_t)(b >> at) ? a : b) & 0xFFu << at;
   return larger;
 }
-static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) {
-  return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u);
+static inline uint32_t mps_subtract_bytes(uint32_t a, uint32_t b) { return ((a | 0x80808080u) - (b & 0x7F7F7F7Fu)) ^ ((a ^ ~b) & 0x80808080u); }
+#if defined(__ARM_ARCH_6M__)
+/* Cortex-M0 multiplies 32 bits at most, and compilers would call a function for more. */
+static inline int32_t mps_high_word(int32_t a, int32_t b, int32_t addend) {
+  const int32_t a_low = a & 0xFFFF, a_high = a >> 16, b_low = b & 0xFFFF, b_high = b >> 16;
+  const uint32_t low = (uint32_t)a_low * (uint32_t)b_low;
+  const int32_t middle = a_high * b_low + (int32_t)(low >> 16), other = a_low * b_high + (middle & 0xFFFF);
+  return a_high * b_high + (middle >> 16) + (other >> 16) + addend;
 }
+#else
 static inline int32_t mps_high_word(int32_t a, int32_t b, int32_t addend) { return (int32_t)(((int64_t)a * b) >> 32) + addend; }
+#endif
 
 #endif
 #endif
