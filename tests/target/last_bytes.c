@@ -65,6 +65,8 @@ static unsigned long check(size_t values, size_t channels, size_t rows, unsigned
                                     .lowest = -100,
                                     .highest = 120,
                                     .weight_bits = (uint8_t)bits,
+                                    .input_bits = 8,
+                                    .output_bits = 8,
                                     .left_shift = (uint8_t)(channels % 3)};
   const mps_ref_channels unpacked = {bias, multiplier, right_shift, plain};
   unsigned long wrong = mps_linear_scratch_bytes(&params) > sizeof scratch;
