@@ -110,6 +110,15 @@ def test_the_best_uniform_precision_competes(workload: Workload, tmp_path: Path)
     assert result["error"] <= result["error_uniform"]  # type: ignore[operator]
 
 
+def test_a_search_offers_activations_of_8_bits_only(workload: Workload, tmp_path: Path) -> None:
+    space = (shipped_folder("search_spaces") / "w248-a8.yaml").read_text(encoding="utf-8")
+    (tmp_path / "narrow.yaml").write_text(
+        space.replace("w248-a8", "narrow").replace("activation_bits: [8]", "activation_bits: [4, 8]"), encoding="utf-8"
+    )
+    pipeline = Pipeline(workload, request("bits=3", space=str(tmp_path / "narrow.yaml")), RunFolder(tmp_path / "run"))
+    assert {precision.activation_bits for offered in pipeline.offered.values() for precision in offered} == {8}
+
+
 def test_an_interrupted_run_resumes_to_the_same_result(workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, undisturbed = optimize(workload, request("1300B"), tmp_path / "undisturbed")
     evaluate, calls = Pipeline.evaluate, []

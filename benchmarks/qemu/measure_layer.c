@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs one kernel between count_begin and count_end on a bare core, then its reference, and exits with 0 if both give the same bytes.
-   Which kernel is chosen by -DLAYER_<KIND>, -DHEIGHT, -DWIDTH, -DIN, -DOUT (channels), -DKERNEL (its width, padded to keep the size), -DSTRIDE, -DGROUPS,
-   -DBITS and -DSHIFT (right shift of the accumulators); its weights are the files packed.bin and plain.bin in the assembler's include path. */
+   Which kernel is chosen by -DLAYER_<KIND>, -DHEIGHT, -DWIDTH, -DIN, -DOUT (channels), -DKERNEL (its width, padded to keep the size), -DSTRIDE,
+   -DGROUPS, -DBITS and -DSHIFT (right shift of the accumulators); its weights are the files packed.bin and plain.bin in the assembler's include path.
+ */
 #include <string.h>
 
 #include "mps/mps.h"

@@ -23,7 +23,7 @@ from mpsearch.quant.quantize import Quantizer
 from mpsearch.records import BitWidthConfig, CalibrationStats, Layer, LayerGraph, Precision
 from mpsearch.storage import load_record
 
-Rounding = Callable[[str, Weighted, Precision], RoundedModule]
+RoundLayer = Callable[[str, Weighted, Precision], RoundedModule]
 """(layer name, module, precision) -> its integers."""
 
 
@@ -64,7 +64,7 @@ def apply(model: nn.Module, config: Config, *, calibration: Sequence[Inputs] | N
     graph, stats = _measured(model, run, calibration)
     if graph is not None and isinstance(asked, BitWidthConfig):
         asked.check_model(graph)
-    rounding: Rounding = _round_alone
+    rounding: RoundLayer = _round_alone
     if graph is not None and stats is not None:
         norms = following_norms(packed, [module for _, module, _ in chosen], calibration[0] if calibration else example_of(graph))
         rounding = _joint_rounding(graph, stats, precisions, norms)
@@ -103,7 +103,7 @@ def _frozen_copy(model: nn.Module) -> nn.Module:
     return frozen.requires_grad_(False)
 
 
-def _pack_layer(name: str, module: Weighted, precision: Precision, rounding: Rounding) -> tuple[PackedLayer, nn.Module | None]:
+def _pack_layer(name: str, module: Weighted, precision: Precision, rounding: RoundLayer) -> tuple[PackedLayer, nn.Module | None]:
     """Return a layer's replacement, and the batch norm that it makes superfluous."""
     try:
         rounded = rounding(name, module, precision)
@@ -166,7 +166,7 @@ def _round_alone(name: str, module: Weighted, precision: Precision) -> RoundedMo
     return round_to_nearest(module, precision)
 
 
-def _joint_rounding(graph: LayerGraph, stats: CalibrationStats, precisions: Mapping[str, Precision], norms: Mapping[int, BatchNorm]) -> Rounding:
+def _joint_rounding(graph: LayerGraph, stats: CalibrationStats, precisions: Mapping[str, Precision], norms: Mapping[int, BatchNorm]) -> RoundLayer:
     """Return the rounding of an exported bundle; layers with a group size, which no bundle has, are rounded to nearest."""
     quantizer = Quantizer(graph, stats)
     quantizer.prepare({name: (precision.weight_bits,) for name, precision in precisions.items() if precision.group_size is None})

@@ -89,9 +89,10 @@ def _find_layer(name: str, modules: Mapping[str, nn.Module]) -> Weighted:
     # The second call of a module is called "fc#2" in a captured graph, and a model that is one layer has no path but its kind.
     path = name.partition("#")[0]
     root = modules[""]
-    if path not in modules and isinstance(root, Weighted) and path == ("linear" if isinstance(root, nn.Linear) else "conv2d"):
+    kind = type(root).__name__.lower()
+    if path not in modules and isinstance(root, Weighted) and (path == kind or (path == "conv2d" and isinstance(root, nn.Conv1d))):
         path = ""
-    layers = [known for known, module in modules.items() if isinstance(module, Weighted)]
+    layers = [known or kind for known, module in modules.items() if isinstance(module, Weighted)]
     if path not in modules:
         raise QuantizationError(f"The model has no layer '{name}'.", nearest_names(name, layers) if layers else "it has none that can be packed.")
     module = modules[path]

@@ -184,6 +184,7 @@ class PackedConv2d:
         self.shape, self.bits, self.groups = weight.shape, bits, groups
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.is_depthwise = groups > 1 and weight.shape[3] == 1
+        _check_reach(weight[0].size)
         rows = weight.reshape(weight.shape[0], -1)
         self._scale = None if scale is None else _channel_array("scale", scale, np.float32, weight.shape[0])
         self._packed: tuple[npt.NDArray[np.uint8], ...]
@@ -310,12 +311,16 @@ def _int8(what: str, weight: Integers, rank: int) -> Integers:
     return np.ascontiguousarray(weight)
 
 
+def _check_reach(inputs: int) -> None:
+    if inputs > _MOST_VALUES:
+        raise QuantizationError(f"Packed weights: {inputs} weights an output may overflow its accumulator, at most {_MOST_VALUES} do not.")
+
+
 def _pack(weight: Integers, bits: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     outputs, inputs = weight.shape
     if bits not in PLANES:
         raise QuantizationError(f"Packed weights: got {bits} bits, wanted 2 to 8.")
-    if inputs > _MOST_VALUES:
-        raise QuantizationError(f"Packed weights: {inputs} weights an output may overflow its accumulator, at most {_MOST_VALUES} do not.")
+    _check_reach(inputs)
     library = host_library()
     packed = _aligned(library.mps_host_packed_bytes(outputs, inputs, bits), np.uint8)
     sums = np.zeros(outputs + -outputs % _CHANNELS, dtype=np.int32)
@@ -367,10 +372,16 @@ def _output(out: npt.NDArray[Any] | None, shape: tuple[int, ...], kind: type) ->
 def _channel_array(what: str, values: npt.ArrayLike | None, kind: type, channels: int) -> npt.NDArray[Any] | None:
     if values is None:
         return None
-    array: npt.NDArray[Any] = np.ascontiguousarray(values, dtype=kind)
-    if array.shape != (channels,):
-        raise QuantizationError(f"Packed layer: got a {what} of shape {array.shape}, wanted ({channels},).")
-    return array
+    given = np.asarray(values)
+    if given.shape != (channels,):
+        raise QuantizationError(f"Packed layer: got a {what} of shape {given.shape}, wanted ({channels},).")
+    if np.issubdtype(kind, np.integer):
+        bounds = np.iinfo(kind)
+        if not np.issubdtype(given.dtype, np.integer):
+            raise QuantizationError(f"Packed layer: got a {what} of {given.dtype}, wanted integers.")
+        if given.size and (given.min() < bounds.min or given.max() > bounds.max):
+            raise QuantizationError(f"Packed layer: the {what} spans [{given.min()}, {given.max()}], wanted what {np.dtype(kind)} holds.")
+    return np.ascontiguousarray(given, dtype=kind)
 
 
 def _address(array: npt.NDArray[Any] | None) -> int | None:
@@ -378,8 +389,8 @@ def _address(array: npt.NDArray[Any] | None) -> int | None:
 
 
 def _thread_count(threads: int) -> int:
-    if threads < 1:
-        raise QuantizationError(f"Packed layer: got {threads} threads, wanted at least 1.")
+    if not isinstance(threads, int) or threads < 1:
+        raise QuantizationError(f"Packed layer: got {threads!r} threads, wanted a whole number of at least 1.")
     return threads
 
 

@@ -101,7 +101,8 @@ def host_library() -> ctypes.CDLL:
 
 def _no_such_isa(name: str) -> QuantizationError:
     return QuantizationError(
-        f"MPS_ISA: got '{name}', but this processor or build has no such kernels.", "use scalar, avx2, avx512vnni or neon, or leave it unset."
+        f"Instruction set of MPS_ISA or the call: got '{name}', but this processor or build has no such kernels.",
+        "scalar runs everywhere, avx2 and avx512vnni on x86, neon on Arm; unset, the best is taken.",
     )
 
 

@@ -144,7 +144,7 @@ def scratch_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None, 
         return _wide_bytes(values, pixels, bits)
     in_place = precision.activation_bits == 8 and (isinstance(layer.op, Linear) or _is_pointwise(graph, layer))
     window = 0 if in_place else aligned(values)
-    return aligned(_tile_bytes(values, pixels, bits) + max(window, _unpacked_bytes(values, bits)))
+    return aligned(_tile_bytes(values, pixels, bits) + window)
 
 
 def is_wide(input_bits: int, output_bits: int) -> bool:
@@ -170,11 +170,6 @@ def _tile_bytes(values: int, pixels: int, bits: int) -> int:
     """Return the bytes of a few of the layer's pixels, of that many values, laid out for the products: mps_tile_bytes in C."""
     each = 8 if pixels >= _PIXELS_OF_PLANES and bits not in _MULTIPLIED_AS_PACKED else 4 if pixels > 1 else 2
     return -(-values // _TILE_VALUES) * _TILE_VALUES * each
-
-
-def _unpacked_bytes(values: int, bits: int) -> int:
-    """Return the bytes of two rows of weights while they are unpacked: mps_tile_row_bytes in C."""
-    return 0 if bits in _MULTIPLIED_AS_PACKED else 2 * aligned(values)
 
 
 def laid_values(graph: LayerGraph, layer: Layer) -> int:

@@ -44,10 +44,9 @@ class TfliteMaker(GraphMaker):
         self.constants[-1] = replace(made, lowest=lowest, highest=highest)
         return output
 
-    def _tensor(self, shape: tuple[int, ...]) -> str:
-        name = super()._tensor(shape)
-        scale = float(np.float32(2.0 ** self.random.uniform(-7, 0)))
-        self.quantizations[-1] = Quantization(scale=scale, zero_point=self.quantizations[-1].zero_point)
+    def _tensor(self, shape: tuple[int, ...], bits: int = 8) -> str:
+        name = super()._tensor(shape, bits)
+        self.quantizations[-1] = replace(self.quantizations[-1], scale=float(np.float32(2.0 ** self.random.uniform(-7, 0))))
         return name
 
     def share_scales(self, *names: str) -> None:

@@ -37,7 +37,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL
 @pytest.fixture(scope="session")
 def twice_rounding(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ctypes.CDLL]:
     """Both code paths, rounding as TensorFlow Lite does by default."""
-    return build_all(tmp_path_factory.mktemp("twice"), ("gcc-O1", "clang-simd"), "tflite_double")
+    return build_all(tmp_path_factory.mktemp("twice"), ("gcc-O1", "gcc-simd", "clang-simd"), "tflite_double")
 
 
 @pytest.fixture(scope="session", params=["gcc", "clang"])

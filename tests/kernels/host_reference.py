@@ -22,7 +22,7 @@ Longs = npt.NDArray[np.int64]
 
 ISAS = ("scalar", "neon") if platform.machine() in ("aarch64", "arm64") else ("scalar", "avx2", "avx512vnni")
 """Instruction sets that a processor of this kind may have."""
-WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", "-pthread")
+WARNINGS = ("-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror", "-pthread")
 SOURCES = tuple(str(source) for part in ("src", "host") for source in sorted((KERNELS / part).glob("*.c")))
 GUARD, GUARD_VALUE = 64, 93
 

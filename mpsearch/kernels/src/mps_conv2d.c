@@ -11,15 +11,10 @@ static int is_read_in_place(const mps_conv2d_params *p) {
          (p->output_h - 1) * p->stride_h < p->input_h && (p->output_w - 1) * p->stride_w < p->input_w;
 }
 
-/* A gathered window and unpacked rows of weights are never needed at once. */
-static size_t line_bytes(const mps_conv2d_params *p) {
-  const size_t values = mps_values_per_channel(p), window = is_read_in_place(p) ? 0 : (values + 3) & ~(size_t)3;
-  const size_t rows = mps_tile_row_bytes(values, p->weight_bits);
-  return window > rows ? window : rows;
-}
+static size_t window_bytes(const mps_conv2d_params *p) { return is_read_in_place(p) ? 0 : (mps_values_per_channel(p) + 3) & ~(size_t)3; }
 
 size_t mps_conv2d_scratch_bytes(const mps_conv2d_params *params) {
-  return mps_tile_bytes(mps_values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits) + line_bytes(params);
+  return mps_tile_bytes(mps_values_per_channel(params), (size_t)params->output_h * params->output_w, params->weight_bits) + window_bytes(params);
 }
 
 /* A pixel's worth of values; short runs are not worth a call. */
@@ -68,13 +63,13 @@ static void run_group(const mps_conv2d_params *p, mps_tile *tile, const mps_tile
   for (size_t done = 0; done < pixels; done += tile->pixels) {
     tile->pixels = mps_tile_pixels(pixels - done, tile->bits);
     for (size_t i = 0; i < tile->pixels; i++, at = next_to(at, p->output_w)) {
-      const int8_t *values = tile->row;
+      const int8_t *values = tile->window;
       if (in_place)
         values = (const int8_t *)input + (at.y * p->stride_h * p->input_w + at.x * p->stride_w) * p->input_c + first_input;
       else if (p->input_bits == 8)
-        gather_bytes(p, input, first_input, at.y, at.x, tile->row);
+        gather_bytes(p, input, first_input, at.y, at.x, tile->window);
       else
-        gather_nibbles(p, input, first_input, at.y, at.x, tile->row);
+        gather_nibbles(p, input, first_input, at.y, at.x, tile->window);
       mps_tile_lay(tile, i, values);
     }
     if (p->output_bits == 8)
@@ -96,7 +91,7 @@ mps_status mps_conv2d(const mps_conv2d_params *params, const mps_channels *chann
   mps_tile tile = {.values = values,
                    .bits = params->weight_bits,
                    .data = scratch,
-                   .row = scratch + mps_tile_bytes(values, (size_t)params->output_h * params->output_w, params->weight_bits)};
+                   .window = scratch + mps_tile_bytes(values, (size_t)params->output_h * params->output_w, params->weight_bits)};
   for (size_t group = 0; group < params->groups; group++) run_group(params, &tile, &target, group, input, output);
   return MPS_OK;
 }

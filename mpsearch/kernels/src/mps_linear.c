@@ -2,19 +2,16 @@
 #include "mps/mps_nibbles.h"
 #include "mps/mps_tile.h"
 
-/* Nibbles are unpacked where rows of weights are unpacked later. */
-static size_t line_bytes(const mps_linear_params *p) {
-  const size_t unpacked = p->input_bits == 8 ? 0 : (p->input_c + 3) & ~(size_t)3, rows = mps_tile_row_bytes(p->input_c, p->weight_bits);
-  return unpacked > rows ? unpacked : rows;
-}
+/* Nibbles are unpacked before they are laid out. */
+static size_t window_bytes(const mps_linear_params *p) { return p->input_bits == 8 ? 0 : (p->input_c + 3) & ~(size_t)3; }
 
 size_t mps_linear_scratch_bytes(const mps_linear_params *params) {
-  return mps_tile_bytes(params->input_c, params->rows, params->weight_bits) + line_bytes(params);
+  return mps_tile_bytes(params->input_c, params->rows, params->weight_bits) + window_bytes(params);
 }
 
 static void lay_nibbles(mps_tile *tile, size_t index, const uint8_t *values) {
-  mps_load_nibbles(values, 0, tile->values, tile->row);
-  mps_tile_lay(tile, index, tile->row);
+  mps_load_nibbles(values, 0, tile->values, tile->window);
+  mps_tile_lay(tile, index, tile->window);
 }
 
 mps_status mps_linear(const mps_linear_params *params, const mps_channels *channels, const void *input, void *output, int8_t *scratch) {
@@ -27,7 +24,7 @@ mps_status mps_linear(const mps_linear_params *params, const mps_channels *chann
                                   .highest = params->highest,
                                   .left_shift = params->left_shift};
   mps_tile tile = {
-      .values = values, .bits = params->weight_bits, .data = scratch, .row = scratch + mps_tile_bytes(values, rows, params->weight_bits)};
+      .values = values, .bits = params->weight_bits, .data = scratch, .window = scratch + mps_tile_bytes(values, rows, params->weight_bits)};
   for (size_t row = 0; row < rows; row += tile.pixels) {
     tile.pixels = mps_tile_pixels(rows - row, tile.bits);
     for (size_t i = 0; i < tile.pixels; i++) {

@@ -78,10 +78,4 @@ static inline int8_t mps_finish_plain(int32_t sum, mps_scale scale, mps_range ra
   return (int8_t)mps_saturate(mps_rescale(sum, 0, scale) + (range.from_highest + 127));
 }
 
-/* Two pixels of one channel; `plain` is mps_is_plain(range). */
-static inline void mps_finish_two(int32_t near, int32_t far, mps_scale scale, mps_range range, int plain, int8_t *output, size_t pitch) {
-  output[0] = plain ? mps_finish_plain(near, scale, range) : mps_finish(near, scale, range);
-  output[pitch] = plain ? mps_finish_plain(far, scale, range) : mps_finish(far, scale, range);
-}
-
 #endif

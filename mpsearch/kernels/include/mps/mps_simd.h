@@ -83,11 +83,6 @@ static inline int32_t mps_low_product(uint32_t a, uint32_t b, int32_t sum) {
   return sum;
 }
 
-static inline int32_t mps_high_product(uint32_t a, uint32_t b, int32_t sum) {
-  __asm__ volatile("smlatt %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
-  return sum;
-}
-
 /* sum + low half of a x high half of b. */
 static inline int32_t mps_cross_product(uint32_t a, uint32_t b, int32_t sum) {
   __asm__ volatile("smlabt %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
@@ -119,15 +114,6 @@ static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) {
   __asm__ volatile("pkhtb %0, %1, %2, asr #16" : "=r"(pair) : "r"(b), "r"(a));
   return pair;
 }
-
-/* The bits of a word, moved down by `shift`, that the mask keeps; shift is a constant. */
-#define MPS_FIELDS(result, word, mask, shift)                                                                    \
-  do {                                                                                                           \
-    if ((shift) == 0)                                                                                            \
-      __asm__ volatile("and %0, %1, %2" : "=r"(result) : "r"(mask), "r"(word));                                  \
-    else                                                                                                         \
-      __asm__ volatile("and %0, %1, %2, lsr %3" : "=r"(result) : "r"(mask), "r"(word), "I"((shift) | !(shift))); \
-  } while (0)
 
 /* Keeps a constant in a register, where the compiler would build it again; or a sum, whose terms the compiler would reorder. */
 #define MPS_HOLD(value) __asm__("" : "+r"(value))
@@ -191,7 +177,6 @@ static inline int32_t mps_dual_product(uint32_t a, uint32_t b, int32_t sum) { re
 #define mps_dual_product_from mps_dual_product
 static inline uint32_t mps_low_halves(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
 static inline uint32_t mps_high_halves(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
-#define MPS_FIELDS(result, word, mask, shift) ((result) = (word) >> (shift) & (mask))
 #if defined(__GNUC__)
 #define MPS_HOLD(value) __asm__("" : "+r"(value))
 #else

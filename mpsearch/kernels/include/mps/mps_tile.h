@@ -2,7 +2,8 @@
 /* The one matrix product that convolutions and dense layers of every width share: a few pixels at a time, all output channels.
 
    A tile is laid out once, the way the instruction set multiplies, and serves all output channels; the weights stay packed and are read where they
-   lie, two rows at a time. Each instruction set has its own layout in mps_tile_<isa>.inc; how many bytes a tile takes does not depend on it. */
+   lie, as many rows at a time as registers allow. Each instruction set has its own layout in mps_tile_<isa>.inc; how many bytes a tile takes does not
+   depend on it. */
 #ifndef MPS_TILE_H
 #define MPS_TILE_H
 
@@ -31,13 +32,13 @@ static inline size_t mps_tile_pixels(size_t left, unsigned bits) {
    pixels  as mps_tile_pixels says
    bits    of a weight
    data    mps_tile_bytes(values, pixels of the layer, bits), 4-byte aligned
-   row     mps_tile_row_bytes(values, bits), 4-byte aligned: two rows of weights while they are unpacked
+   window  [values] where the layer gathers or unpacks a pixel first, 4-byte aligned
    sums    of the values of each pixel, where the instruction set needs them */
 typedef struct {
   size_t values, pixels;
   unsigned bits;
   void *data;
-  int8_t *row;
+  int8_t *window;
   int32_t sums[MPS_TILE_PIXELS];
 } mps_tile;
 
@@ -54,9 +55,6 @@ static inline size_t mps_tile_bytes(size_t values, size_t pixels, unsigned bits)
   const size_t each = pixels >= 4 && mps_has_planes(bits) ? 8 : pixels > 1 ? 4 : 2;
   return ((values + 63) & ~(size_t)63) * each;
 }
-
-/* Two rows of weights while they are unpacked. */
-static inline size_t mps_tile_row_bytes(size_t values, unsigned bits) { return mps_has_planes(bits) ? 2 * ((values + 3) & ~(size_t)3) : 0; }
 
 /* Lay out pixel `index` of the tile, all from 0 in turn. [in] values  [tile->values], any alignment */
 void mps_tile_lay(mps_tile *tile, size_t index, const int8_t *values);
