@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads leave the cores to the packed layers
 
 import torch
 from torch import nn

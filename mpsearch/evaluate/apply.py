@@ -45,6 +45,7 @@ def apply(model: nn.Module, config: Config, *, calibration: Sequence[Inputs] | N
             corrected as in an exported bundle, a batch norm behind a layer is folded into it, and the config's model digest is checked. Without,
             weights are rounded to nearest, each channel over the range of least squared error; layers with a group size are in any case.
         threads: At most so many threads work on a layer, at least 1; `set_threads` changes it later. It never changes a result.
+            With more than one, set OMP_WAIT_POLICY=PASSIVE before torch is imported, or torch's own waiting threads keep the cores busy.
 
     Returns:
         The copy, in eval mode, without gradients.
