@@ -196,7 +196,7 @@ COUNTED = {
 @pytest.mark.target
 @pytest.mark.parametrize("layer", COUNTED)
 @pytest.mark.parametrize("isa", ["avx2", "neon", "scalar"])
-def test_narrower_weights_take_no_more_instructions_but_for_one_row_in_plain_c(request: pytest.FixtureRequest, tmp_path: Path, isa: str, layer: str) -> None:
+def test_narrower_weights_take_no_more_instructions(request: pytest.FixtureRequest, tmp_path: Path, isa: str, layer: str) -> None:
     driver, emulator = ("arm_driver", "qemu-aarch64") if isa == "neon" else ("x86_driver", "qemu-x86_64")
     program = request.getfixturevalue(driver)
     plugin, counts = build_plugin(tmp_path), {}
