@@ -91,7 +91,7 @@ def test_a_wrong_space_says_which_field_is_wrong(tmp_path: Path, old: str, new: 
         ("clock_hz:", "clok_hz:", r"clok_hz is not a known key.*did you mean 'clock_hz'"),
         ("value: 180000000", "value: fast", r"clock_hz\.value: got 'fast', wanted a valid number"),
         ("value: 180000000", "value: -3", r"clock_hz\.value: got -3, wanted greater than 0"),
-        ("value: 0.0305\n", "value: .nan\n", r"compute\.21\.macs_per_cycle\.value: got nan"),
+        ("value: 2.67\n", "value: .nan\n", r"memories\.0\.bytes_per_cycle\.value: got nan"),
         ("weight_bits: 3", "weight_bits: 4", "two rates for conv2d, weight_bits 4"),
         ("    weight_bits: 3\n", "", r"compute\.1: weight_bits is None for conv2d, wanted a number"),
         ("operator: conv2d", "operator: conv3d", r"compute\.0\.operator: got 'conv3d', wanted 'conv2d'"),
