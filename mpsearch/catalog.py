@@ -17,7 +17,7 @@ import yaml
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
-from mpsearch.records import Precision
+from mpsearch.records import WEIGHTED_CLASSES, Precision
 
 Record = TypeVar("Record", "SearchSpace", "HardwareModel")
 Kind = Literal["search_spaces", "hw_models"]
@@ -26,8 +26,18 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bits = Annotated[int, Field(ge=2, le=16)]
 BitChoice = Annotated[tuple[Bits, ...], Field(min_length=1)]
 
-OPERATOR_CLASSES = ("conv2d", "depthwise", "dense", "elementwise")
-"""Operator classes that a hardware model gives rates for; reshapes move nothing and need none."""
+COUNTABLE = (
+    "call",
+    "output",
+    "input",
+    "step",
+    "pixel",
+    "channel",
+    "weight",
+    "laid_value",
+    "gathered_value",
+)
+"""What a term may be paid for; `mpsearch.cost.counted` counts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,31 +90,113 @@ class Quantity:
     source: Text
 
 
+Operator = Literal["conv2d", "depthwise", "dense", "add", "mul", "max_pool", "avg_pool", "mean", "copy", "lookup"]
+Operators = Annotated[tuple[Operator, ...], Field(min_length=1)]
+DeviceBits = Annotated[int, Field(ge=1, le=32)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Content = Literal["weights", "activations"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeRate:
-    """How fast one class of operator runs when nothing else holds it up.
+class ComputeRates:
+    """Peak arithmetic of some operators at one width of activations, in one table with one source.
 
     Attributes:
-        operator: Operator class, see `Layer.operator_class`.
-        weight_bits: Bits per weight; None for elementwise operators.
+        operators: Operator classes.
         activation_bits: Bits per activation.
-        macs_per_cycle: Multiply-accumulates per cycle; elements per cycle for elementwise operators.
-        requantize_cycles: Cycles per output, where this operator's differ from the device's.
+        macs_per_cycle: Bits per weight -> multiply-accumulates per cycle; for operators with weights.
+        values_per_cycle: Values handled per cycle (`LayerShape.steps`); for operators without.
+        macs_per_instruction: Bits per weight -> multiply-accumulates per instruction, where instructions are predicted too.
+        values_per_instruction: Likewise for operators without weights.
+        picojoules_per_mac: Bits per weight -> energy of one multiply-accumulate; None if the file gives none.
+        picojoules_per_value: Likewise for operators without weights.
+        source: Where the numbers come from.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    operator: Literal["conv2d", "depthwise", "dense", "elementwise"]
-    weight_bits: Bits | None = None
-    activation_bits: Bits
-    macs_per_cycle: Quantity
-    requantize_cycles: Quantity | None = None
+    operators: Operators
+    activation_bits: DeviceBits
+    macs_per_cycle: Annotated[dict[DeviceBits, Rate], Field(min_length=1)] | None = None
+    values_per_cycle: Rate | None = None
+    macs_per_instruction: dict[DeviceBits, Rate] | None = None
+    values_per_instruction: Rate | None = None
+    picojoules_per_mac: dict[DeviceBits, Number] | None = None
+    picojoules_per_value: Number | None = None
+    source: Text
 
     def __post_init__(self) -> None:
-        """Check that weight bits are given exactly where there are weights."""
-        if (self.operator == "elementwise") != (self.weight_bits is None):
-            wanted = "none" if self.operator == "elementwise" else "a number"
-            raise ValueError(f"weight_bits is {self.weight_bits} for {self.operator}, wanted {wanted}")
+        """Check that MACs are counted exactly where there are weights, and that every table has the same columns."""
+        weighted = {operator in WEIGHTED_CLASSES for operator in self.operators}
+        if len(weighted) > 1:
+            raise ValueError(f"operators {list(self.operators)} mix some with weights and some without, wanted two entries")
+        wanted, other = ("macs_per_cycle", "values_per_cycle") if True in weighted else ("values_per_cycle", "macs_per_cycle")
+        if getattr(self, wanted) is None or getattr(self, other) is not None:
+            raise ValueError(f"{', '.join(self.operators)}: wanted {wanted}, not {other}")
+        for name in ("macs_per_instruction", "picojoules_per_mac"):
+            table = getattr(self, name)
+            if table is not None and set(table) != set(self.macs_per_cycle or ()):
+                raise ValueError(f"{name} has weight bits {sorted(table)}, wanted those of macs_per_cycle, {sorted(self.macs_per_cycle or ())}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateOf:
+    """What `HardwareModel.rate` answers: one operator at one precision.
+
+    Attributes:
+        per_cycle: MACs (values, without weights) per cycle.
+        per_instruction: Likewise per instruction; None if the file gives none.
+        picojoules: Of one MAC (value); None if the file gives none.
+    """
+
+    per_cycle: float
+    per_instruction: float | None = None
+    picojoules: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """What a layer pays besides arithmetic and traffic, not overlapped with them: so much for each of something that its shape tells.
+
+    Attributes:
+        per: What is paid for, one of COUNTABLE.
+        cycles: For each.
+        instructions: For each, where instructions are predicted too.
+        operators: Operator classes that pay; None for all.
+        weight_bits: Weight bits at which it is paid; None for all, and for operators without weights.
+        activation_bits: Activation bits at which it is paid; None for all.
+        source: Where the numbers come from.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    per: Literal[
+        "call",
+        "output",
+        "input",
+        "step",
+        "pixel",
+        "channel",
+        "weight",
+        "laid_value",
+        "gathered_value",
+    ]
+    cycles: Number
+    instructions: Number | None = None
+    operators: Operators | None = None
+    weight_bits: tuple[DeviceBits, ...] | None = None
+    activation_bits: tuple[DeviceBits, ...] | None = None
+    source: Text
+
+    def applies(self, operator: str, precision: Precision | None) -> bool:
+        """Return whether a layer pays it."""
+        weight, activation = (None, 8) if precision is None else (precision.weight_bits, precision.activation_bits)
+        return (
+            (self.operators is None or operator in self.operators)
+            and (self.weight_bits is None or weight in self.weight_bits)
+            and (self.activation_bits is None or activation in self.activation_bits)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,37 +205,66 @@ class Memory:
 
     Attributes:
         name: What the data sheet calls it.
-        holds: What the deployed model keeps there.
+        holds: What the deployed model may keep there. Weights have one home; activations may have several: each layer's live activations lie
+            in the first memory, in the order of the file, that is large enough for them.
+        buffers: Whether data from the homes streams through it tile by tile. What does not fit at once is then read from its home several times.
         size_bytes: Capacity.
-        bytes_per_cycle: Sequential read rate, bytes per core cycle.
+        bytes_per_cycle: Sequential rate, bytes per core cycle.
+        picojoules_per_byte: Energy of moving a byte; None if the file gives none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: Text
-    holds: Annotated[tuple[Literal["weights", "activations"], ...], Field(min_length=1)]
+    holds: tuple[Content, ...] = ()
+    buffers: bool = False
     size_bytes: Quantity
     bytes_per_cycle: Quantity
+    picojoules_per_byte: Quantity | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the memory is for something."""
+        if not self.holds and not self.buffers:
+            raise ValueError(
+                f"memory {self.name} holds nothing and buffers nothing, wanted holds: [weights], [activations] or both, or buffers: true"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """How far the model was found off, as relative errors per layer; 0.1 is 10 %.
+
+    Attributes:
+        median: Half of the layers were nearer.
+        worst_tenth: A tenth of the layers were further off.
+        source: What was compared with what.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    median: Number
+    worst_tenth: Number
+    source: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareModel:
     """Roofline model of one device. Every number says where it comes from.
 
+    A layer takes as long as the slowest of its arithmetic and the traffic of each memory; the terms come on top.
+
     Attributes:
         name: As in the file's name.
         description: The device, and what the rates describe.
         clock_hz: Core clock.
-        flash_bytes: Flash of the device.
-        ram_bytes: RAM that activations may use.
-        compute: One rate per (operator class, weight bits, activation bits) that the device has.
-        memories: Where weights and activations live.
-        overhead_cycles: Cycles per layer call.
-        requantize_cycles: Cycles per output of a layer with weights.
-        gather_cycles: Cycles per value that a convolution with a window copies out of its input; None if its kernels copy nothing.
-        layout_cycles: Cycles per value that a convolution or dense layer lays out for its products, once for all output channels; None if nothing is.
-        pixel_cycles: Cycles per output pixel (row, for a dense layer) of a layer that lays out its values; None if there are none.
-        active_power_w: Power while computing; None if unknown.
+        flash_bytes: Bytes that the model's constants may take: flash of a microcontroller, the memory that weights live in elsewhere.
+        ram_bytes: Bytes that the arena of activations may take.
+        compute: Rates by operator class, weight bits and activation bits; what is not listed the device does not have.
+        memories: Where weights and activations live, and what they stream through.
+        terms: What layers pay on top.
+        core: The emulated core whose counts the rates describe, for `mpsearch run --on`; None if there is none.
+        accuracy: How far the model was found off; None if it was compared with nothing.
+        active_power_w: Power while computing; None if unknown. Where energies per MAC and byte are given too, they come on top of it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -153,47 +274,81 @@ class HardwareModel:
     clock_hz: Quantity
     flash_bytes: Quantity
     ram_bytes: Quantity
-    compute: Annotated[tuple[ComputeRate, ...], Field(min_length=1)]
+    compute: Annotated[tuple[ComputeRates, ...], Field(min_length=1)]
     memories: Annotated[tuple[Memory, ...], Field(min_length=1)]
-    overhead_cycles: Quantity
-    requantize_cycles: Quantity
-    gather_cycles: Quantity | None = None
-    layout_cycles: Quantity | None = None
-    pixel_cycles: Quantity | None = None
+    terms: tuple[Term, ...] = ()
+    core: Text | None = None
+    accuracy: Accuracy | None = None
     active_power_w: Quantity | None = None
 
     def __post_init__(self) -> None:
-        """Check that rates are unique and that weights and activations have one home each."""
-        seen: set[tuple[str, int | None, int]] = set()
-        for rate in self.compute:
-            key = (rate.operator, rate.weight_bits, rate.activation_bits)
-            if key in seen:
-                raise ValueError(
-                    f"compute gives two rates for {rate.operator}, weight_bits {rate.weight_bits}, activation_bits {rate.activation_bits}"
-                )
-            seen.add(key)
-        for content in ("weights", "activations"):
-            homes = [memory.name for memory in self.memories if content in memory.holds]
-            if len(homes) != 1:
-                raise ValueError(f"memories: {len(homes)} of them hold {content}, wanted exactly one")
+        """Check that rates are unique and that weights have one home and activations at least one."""
+        seen: set[tuple[str, int, int | None]] = set()
+        for rates in self.compute:
+            for operator in rates.operators:
+                for weight_bits in rates.macs_per_cycle or (None,):
+                    key = (operator, rates.activation_bits, weight_bits)
+                    if key in seen:
+                        weight = "" if weight_bits is None else f" w{weight_bits}"
+                        raise ValueError(f"compute gives two rates for {operator} at{weight} a{rates.activation_bits}, wanted one")
+                    seen.add(key)
+        names = [memory.name for memory in self.memories]
+        if len(set(names)) < len(names):
+            raise ValueError(f"memories are named {names}, wanted distinct names")
+        homes = [memory.name for memory in self.memories if "weights" in memory.holds]
+        if len(homes) != 1:
+            raise ValueError(f"memories: {len(homes)} of them hold weights, wanted exactly one")
+        if not any("activations" in memory.holds for memory in self.memories):
+            raise ValueError("memories: none of them holds activations, wanted at least one")
 
-    def rate(self, operator: str, precision: Precision | None) -> ComputeRate | None:
+    def rate(self, operator: str, precision: Precision | None) -> RateOf | None:
         """Return how fast an operator runs at a precision, or None if the device does not have it.
 
         Args:
             operator: Operator class.
             precision: Precision of the layer; None for 8-bit activations without weights.
         """
-        weight_bits = None if precision is None else precision.weight_bits
-        activation_bits = 8 if precision is None else precision.activation_bits
-        for rate in self.compute:
-            if (rate.operator, rate.weight_bits, rate.activation_bits) == (operator, weight_bits, activation_bits):
-                return rate
+        weight, activation = (None, 8) if precision is None else (precision.weight_bits, precision.activation_bits)
+        for rates in self.compute:
+            if operator not in rates.operators or rates.activation_bits != activation:
+                continue
+            if rates.values_per_cycle is not None:
+                return RateOf(per_cycle=rates.values_per_cycle, per_instruction=rates.values_per_instruction, picojoules=rates.picojoules_per_value)
+            if weight is not None and weight in (rates.macs_per_cycle or {}):
+                assert rates.macs_per_cycle is not None
+                return RateOf(
+                    per_cycle=rates.macs_per_cycle[weight],
+                    per_instruction=(rates.macs_per_instruction or {}).get(weight),
+                    picojoules=(rates.picojoules_per_mac or {}).get(weight),
+                )
         return None
 
-    def memory(self, content: Literal["weights", "activations"]) -> Memory:
-        """Return the memory that holds the weights, or the activations."""
-        return next(memory for memory in self.memories if content in memory.holds)
+    def precisions(self, operator: str) -> tuple[Precision, ...]:
+        """Return the precisions at which the device has an operator with weights, rising in bits."""
+        return tuple(
+            sorted(
+                Precision(weight_bits=weight, activation_bits=rates.activation_bits)
+                for rates in self.compute
+                if operator in rates.operators
+                for weight in rates.macs_per_cycle or ()
+                if 2 <= weight <= 16 and 2 <= rates.activation_bits <= 16
+            )
+        )
+
+    @property
+    def weight_memory(self) -> Memory:
+        """The memory that holds the weights."""
+        return next(memory for memory in self.memories if "weights" in memory.holds)
+
+    def activation_memory(self, live_bytes: int) -> Memory:
+        """Return the memory in which a layer's live activations lie: the first that is large enough, else the last."""
+        homes = [memory for memory in self.memories if "activations" in memory.holds]
+        return next((memory for memory in homes if live_bytes <= memory.size_bytes.value), homes[-1])
+
+    @property
+    def buffer(self) -> Memory | None:
+        """The memory that data streams through, if there is one."""
+        return next((memory for memory in self.memories if memory.buffers), None)
 
 
 _ERRORS: dict[Kind, type[CatalogError]] = {"search_spaces": CatalogError, "hw_models": HardwareModelError}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mpsearch.catalog import HardwareModel, load_hardware_model, load_search_space
-from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, layer_costs, offered_precisions
+from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, gives_energy, layer_costs, offered_precisions
 from mpsearch.errors import CatalogError, ExportError, GraphError, InfeasibleBudgetError, MpsearchError, RecordError, SolverError, nearest_names
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.evaluate.measure_error import measure_error
@@ -362,7 +362,7 @@ class Pipeline:
     def _cost(self) -> CostTable:
         precisions = tuple(sorted({precision for offered in self.offered.values() for precision in offered}))
         limited = {limit.metric for limit in self.budget.limits}
-        known = [name for name in METRICS if name in limited or name not in HARDWARE_METRICS or name == "latency" or self.hardware.active_power_w]
+        known = [name for name in METRICS if name in limited or name not in HARDWARE_METRICS or name == "latency" or gives_energy(self.hardware)]
         return build_cost_table(self.graph, self.offered, precisions, self.hardware, known)
 
     def _search(self) -> SearchResult:

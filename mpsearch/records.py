@@ -261,7 +261,7 @@ class Layer:
 
     @property
     def operator_class(self) -> str:
-        """The class that device files give rates for."""
+        """The class that device files give rates for: one of OPERATOR_CLASSES, or "view" for a reshape, which moves nothing."""
         match self.op:
             case Conv2d():
                 return "depthwise" if self.is_depthwise else "conv2d"
@@ -269,8 +269,96 @@ class Layer:
                 return "dense"
             case Reshape():
                 return "view"
+            case Pad() | Concat() | Slice() | Transpose():
+                return "copy"
+            case Unary():
+                return "lookup"
+            case MaxPool2d():
+                return "max_pool"
+            case AvgPool2d():
+                return "avg_pool"
             case _:
-                return "elementwise"
+                return type(self.op).__name__.lower()  # add, mul, mean
+
+
+OPERATOR_CLASSES = ("conv2d", "depthwise", "dense", "add", "mul", "max_pool", "avg_pool", "mean", "copy", "lookup")
+"""Operator classes that hardware models give rates for; the first WEIGHTED_CLASSES of them have weights."""
+
+WEIGHTED_CLASSES = ("conv2d", "depthwise", "dense")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShape:
+    """What a layer computes on, whatever its weights are: all that a hardware model needs to know, and the key of a measurement.
+
+    Attributes:
+        operator: One of OPERATOR_CLASSES, or "view".
+        input: Height, width and channels of the (first) input. A tensor of one axis has height and width 1; of two axes (rows, features) the first
+            is the height; of more than three all but the last two are folded into the height.
+        output: Likewise.
+        kernel: Height and width of the window.
+        stride: Down and across.
+        dilation: Down and across.
+        padding: Zeros above, below, left and right.
+        groups: Of a convolution; its channels for a depthwise one.
+        operands: How many inputs there are.
+        batch: Samples that are computed together; the kernels of bundles take 1.
+    """
+
+    operator: str
+    input: tuple[int, int, int]
+    output: tuple[int, int, int]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    operands: int = 1
+    batch: int = 1
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a precision must be chosen."""
+        return self.operator in WEIGHTED_CLASSES
+
+    @property
+    def input_values(self) -> int:
+        """Values of the first input."""
+        return self.batch * math.prod(self.input)
+
+    @property
+    def output_values(self) -> int:
+        """Values of the output."""
+        return self.batch * math.prod(self.output)
+
+    @property
+    def window_values(self) -> int:
+        """Values that one output needs: taps times input channels of its group; the taps for a pooling; 1 for elementwise operators."""
+        taps = math.prod(self.kernel)
+        return taps * self.input[2] // self.groups if self.operator in ("conv2d", "dense") else taps
+
+    @property
+    def weights(self) -> int:
+        """Number of weights; 0 without."""
+        return self.window_values * self.output[2] if self.has_weights else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, those with padding included; 0 without weights."""
+        return self.output_values * self.window_values if self.has_weights else 0
+
+    @property
+    def steps(self) -> int:
+        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window."""
+        if self.operator in ("max_pool", "avg_pool", *WEIGHTED_CLASSES):
+            return self.output_values * self.window_values
+        return max(self.output_values, self.input_values)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether a convolution has a 1x1 kernel whose windows stay inside its input."""
+        inside = all((self.output[axis] - 1) * self.stride[axis] < self.input[axis] for axis in (0, 1))
+        return self.operator == "conv2d" and self.kernel == (1, 1) and inside and not (self.padding[0] or self.padding[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -720,6 +808,42 @@ class CostTable:
             if metric.metric == name:
                 return metric
         raise RecordError(f"The cost table has no metric '{name}'; it has {', '.join(m.metric for m in self.metrics)}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredLayer:
+    """What one layer took on a target.
+
+    Attributes:
+        shape: What it computed on.
+        precision: None without weights.
+        cycles: Core cycles; None where only something else could be measured.
+        instructions: Executed; None where they cannot be counted.
+        seconds: Wall time; None where only counts are known.
+    """
+
+    shape: LayerShape
+    precision: Precision | None
+    cycles: float | None = None
+    instructions: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredTable:
+    """What layers took on a target, one row for each (shape, precision).
+
+    Attributes:
+        target: Name of what was measured.
+        method: How: the emulator or board, the compiler and its options.
+        clock_hz: Core clock; None where it means nothing.
+        rows: In the order they were measured.
+    """
+
+    target: str
+    method: str
+    clock_hz: float | None
+    rows: tuple[MeasuredLayer, ...]
 
 
 # ---------------------------------------------------------------- search

@@ -1,49 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency and energy by a roofline: a layer takes as long as the slowest of its arithmetic, its weights and its activations."""
+"""Latency and energy by a roofline: a layer takes as long as the slowest of its arithmetic and of each memory's traffic, and its terms on top."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from mpsearch.catalog import HardwareModel, Quantity
+from mpsearch.catalog import HardwareModel
+from mpsearch.cost.counted import COUNTED
 from mpsearch.cost.request import CostRequest, summed
+from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
 from mpsearch.errors import HardwareModelError
-from mpsearch.quant.packed_size import constant_bytes, gathered_values, laid_pixels, laid_values
-from mpsearch.records import AvgPool2d, Layer, LayerGraph, MaxPool2d, MetricCost, Precision
+from mpsearch.records import Layer, MetricCost, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roofline:
-    """Where one layer's time goes, in cycles.
+    """Where one layer's time goes.
 
     Attributes:
-        compute: Arithmetic at the device's rate.
-        weights: Reading the layer's constants once.
-        activations: Reading the inputs and writing the output once.
-        requantize: Turning accumulators into outputs; not overlapped.
-        layout: Copying windows out of the input and laying out their values for the products; not overlapped.
-        overhead: Calling the kernel; not overlapped.
+        compute: Cycles of arithmetic at the device's rate.
+        memories: (memory, cycles of its traffic), in the order of the file.
+        terms: Cycles not overlapped with these: calls, requantisation, layout, unpacking.
+        instructions: What the core executes; None if the file says nothing about it.
+        joules_beside_power: Energy of MACs and bytes.
     """
 
     compute: float = 0.0
-    weights: float = 0.0
-    activations: float = 0.0
-    requantize: float = 0.0
-    layout: float = 0.0
-    overhead: float = 0.0
+    memories: tuple[tuple[str, float], ...] = ()
+    terms: float = 0.0
+    instructions: float | None = None
+    joules_beside_power: float = 0.0
 
     @property
     def total(self) -> float:
         """Cycles of the layer."""
-        return max(self.compute, self.weights, self.activations) + self.requantize + self.layout + self.overhead
+        return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms
 
     @property
     def binding(self) -> str:
-        """The resource that takes longest: "compute", "weights", "activations", or "none" for a layer that moves nothing."""
+        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves."""
         if self.total == 0:
             return "none"
-        return max(("compute", "weights", "activations"), key=lambda name: float(getattr(self, name)))
+        name, cycles = max((("compute", self.compute), *self.memories), key=lambda resource: resource[1])
+        return name if cycles >= self.terms else "overhead"
 
 
 def measure_latency(request: CostRequest) -> MetricCost:
@@ -53,74 +53,104 @@ def measure_latency(request: CostRequest) -> MetricCost:
         HardwareModelError: There is no target, or it has no rate for a layer.
     """
     hardware = request.hardware_for("latency")
-    return summed(
-        request, "latency", "s", lambda layer, precision: layer_roofline(request.graph, layer, precision, hardware).total / hardware.clock_hz.value
-    )
+    live = default_live_bytes(request.graph)
+
+    def seconds(layer: Layer, precision: Precision | None) -> float:
+        return layer_roofline(layer_work(request.graph, layer, precision, live[layer.name]), hardware).total / hardware.clock_hz.value
+
+    return summed(request, "latency", "s", seconds)
 
 
 def measure_energy(request: CostRequest) -> MetricCost:
-    """Return the joules of one inference: active power times latency.
+    """Return the joules of one inference: active power times latency, and what every MAC and every byte moved takes.
 
     Raises:
-        HardwareModelError: There is no target, it has no rate for a layer, or its file gives no power.
+        HardwareModelError: There is no target, it has no rate for a layer, or its file gives no energy.
     """
     hardware = request.hardware_for("energy")
-    if hardware.active_power_w is None:
+    if not gives_energy(hardware):
         raise HardwareModelError(
-            f"Target '{hardware.name}' gives no active_power_w, which the metric energy needs.", "add it to the device's file, with its source."
+            f"Target '{hardware.name}' gives neither active_power_w nor picojoules, which the metric energy needs.",
+            "add active_power_w to the device's file, with its source.",
         )
-    joules = hardware.active_power_w.value / hardware.clock_hz.value
-    return summed(request, "energy", "J", lambda layer, precision: layer_roofline(request.graph, layer, precision, hardware).total * joules)
+    live = default_live_bytes(request.graph)
+
+    def joules(layer: Layer, precision: Precision | None) -> float:
+        return layer_energy(layer_roofline(layer_work(request.graph, layer, precision, live[layer.name]), hardware), hardware)
+
+    return summed(request, "energy", "J", joules)
 
 
-def layer_roofline(graph: LayerGraph, layer: Layer, precision: Precision | None, hardware: HardwareModel) -> Roofline:
+def gives_energy(hardware: HardwareModel) -> bool:
+    """Return whether a device's file says what an inference takes."""
+    per_mac = any(rates.picojoules_per_mac or rates.picojoules_per_value for rates in hardware.compute)
+    return hardware.active_power_w is not None or per_mac or any(memory.picojoules_per_byte for memory in hardware.memories)
+
+
+def layer_energy(roofline: Roofline, hardware: HardwareModel) -> float:
+    """Return the joules of one layer."""
+    power = hardware.active_power_w.value if hardware.active_power_w else 0.0
+    return power * roofline.total / hardware.clock_hz.value + roofline.joules_beside_power
+
+
+def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     """Return where a layer's time goes.
 
     Args:
-        graph: Gives the shapes.
-        layer: One of its layers.
-        precision: None for a layer without weights.
+        work: The layer.
         hardware: The target.
 
     Raises:
         HardwareModelError: The target has no rate for that operator and precision.
     """
-    if layer.operator_class == "view":
-        return Roofline()
-    rate = hardware.rate(layer.operator_class, precision)
+    shape, precision = work.shape, work.precision
+    if shape.operator == "view":
+        return Roofline(instructions=0.0)
+    rate = hardware.rate(shape.operator, precision)
     if rate is None:
         raise HardwareModelError(
-            f"Layer '{layer.name}': target '{hardware.name}' has no rate for {layer.operator_class} at {precision or 'a8'}.",
+            f"Layer '{work.name}': target '{hardware.name}' has no rate for {shape.operator} at {precision or 'a8'}.",
             "add the rate, with its source, to the device's file, or choose another space.",
         )
-    weighted = layer.weight is not None
-    output = graph.tensor(layer.output).size
+    traffic = memory_traffic(work, hardware)
+    terms = [(term, COUNTED[term.per](shape)) for term in hardware.terms if term.applies(shape.operator, precision)]
+    instructions = None
+    if rate.per_instruction is not None:
+        instructions = shape.steps / rate.per_instruction + sum(count * (term.instructions or 0.0) for term, count in terms)
+    energy = {memory.name: memory.picojoules_per_byte.value if memory.picojoules_per_byte else 0.0 for memory in hardware.memories}
+    picojoules = shape.steps * (rate.picojoules or 0.0) + sum(moved * energy[name] for name, moved in traffic.items())
     return Roofline(
-        compute=(layer.macs if weighted else _elements(graph, layer)) / rate.macs_per_cycle.value,
-        weights=constant_bytes(graph, layer, precision) / hardware.memory("weights").bytes_per_cycle.value,
-        activations=activation_bytes(graph, layer, precision) / hardware.memory("activations").bytes_per_cycle.value,
-        requantize=output * (rate.requantize_cycles or hardware.requantize_cycles).value if weighted else 0.0,
-        layout=_cycles(gathered_values(graph, layer), hardware.gather_cycles)
-        + _cycles(laid_values(graph, layer), hardware.layout_cycles)
-        + _cycles(laid_pixels(graph, layer), hardware.pixel_cycles),
-        overhead=hardware.overhead_cycles.value,
+        compute=shape.steps / rate.per_cycle,
+        memories=tuple((memory.name, traffic[memory.name] / memory.bytes_per_cycle.value) for memory in hardware.memories),
+        terms=sum(count * term.cycles for term, count in terms),
+        instructions=instructions,
+        joules_beside_power=picojoules * 1e-12,
     )
 
 
-def _cycles(count: int, each: Quantity | None) -> float:
-    return count * each.value if each else 0.0
+def memory_traffic(work: LayerWork, hardware: HardwareModel) -> dict[str, float]:
+    """Return memory name -> bytes that a layer moves in or out of it.
 
-
-def activation_bytes(graph: LayerGraph, layer: Layer, precision: Precision | None) -> int:
-    """Return the bytes of a layer's inputs and output, each counted once."""
-    bits = precision.activation_bits if precision else 8
-    values = sum(graph.tensor(name).size for name in layer.inputs) + graph.tensor(layer.output).size
-    return -(-values * bits // 8)
-
-
-def _elements(graph: LayerGraph, layer: Layer) -> int:
-    """Return how many values an elementwise layer handles; a pooling layer handles every value of every window."""
-    output = graph.tensor(layer.output).size
-    if isinstance(layer.op, MaxPool2d | AvgPool2d):
-        return output * math.prod(layer.op.kernel)
-    return max(output, *(graph.tensor(name).size for name in layer.inputs))
+    Without a buffer every byte moves once; through a buffer that holds either the constants or the activations of a layer at once, too. A layer
+    that fits in neither way keeps a part of one of them in half of the buffer and streams the other past it, once for each part: whichever moves
+    fewer bytes.
+    """
+    activations = work.input_bytes + work.output_bytes
+    moved_weights, moved_activations = float(work.constant_bytes), float(activations)
+    buffer = hardware.buffer
+    if buffer is not None:
+        half = buffer.size_bytes.value / 2
+        weight_parts, activation_parts = math.ceil(work.constant_bytes / half), math.ceil(activations / half)
+        if weight_parts > 1 and activation_parts > 1:
+            keep_weights = work.constant_bytes + work.input_bytes * weight_parts + work.output_bytes
+            keep_activations = work.constant_bytes * activation_parts + activations
+            if keep_weights <= keep_activations:
+                moved_activations = float(work.input_bytes * weight_parts + work.output_bytes)
+            else:
+                moved_weights = float(work.constant_bytes * activation_parts)
+    traffic = dict.fromkeys((memory.name for memory in hardware.memories), 0.0)
+    traffic[hardware.weight_memory.name] += moved_weights
+    traffic[hardware.activation_memory(work.live_bytes).name] += moved_activations
+    if buffer is not None:
+        traffic[buffer.name] += moved_weights + moved_activations
+    return traffic

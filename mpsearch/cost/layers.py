@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpsearch.catalog import HardwareModel
-from mpsearch.cost.latency import activation_bytes, layer_roofline
+from mpsearch.cost.latency import gives_energy, layer_energy, layer_roofline
+from mpsearch.cost.work import layer_work
 from mpsearch.graph.liveness import live_bytes
 from mpsearch.quant.activation_bits import activation_bits
-from mpsearch.quant.packed_size import constant_bytes, scratch_bytes
+from mpsearch.quant.packed_size import scratch_bytes
 from mpsearch.records import BitWidthConfig, LayerGraph, Precision
 
 
@@ -27,7 +28,9 @@ class LayerCost:
         ops_per_byte: Arithmetic intensity: two ops a MAC, over its constants, inputs and output, each byte counted once.
         cycles: On the target; None without one.
         latency_s: On the target; None without one.
-        binding: The resource that takes longest: "compute", "weights", "activations", "none"; "" without a target.
+        energy_j: On the target; None without one, or if its file gives no energy.
+        instructions: On the target; None without one, or if its file says nothing about them.
+        binding: The resource that takes longest, see `Roofline.binding`; "" without a target.
     """
 
     layer: str
@@ -39,6 +42,8 @@ class LayerCost:
     ops_per_byte: float
     cycles: float | None = None
     latency_s: float | None = None
+    energy_j: float | None = None
+    instructions: float | None = None
     binding: str = ""
 
 
@@ -59,20 +64,21 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
     bits = activation_bits(graph, config)
     for layer, live in zip(graph.layers, live_bytes(graph, bits), strict=True):
         precision = config[layer.name] if layer.weight is not None else None
-        flash = constant_bytes(graph, layer, precision)
-        moved = flash + activation_bytes(graph, layer, precision)
-        roofline = layer_roofline(graph, layer, precision, hardware) if hardware else None
+        work = layer_work(graph, layer, precision, live, bits)
+        roofline = layer_roofline(work, hardware) if hardware else None
         costs.append(
             LayerCost(
                 layer=layer.name,
                 op=type(layer.op).__name__,
                 precision=precision,
                 macs=layer.macs,
-                flash_bytes=flash,
+                flash_bytes=work.constant_bytes,
                 ram_bytes=live + scratch_bytes(graph, layer, precision, bits[layer.output]),
-                ops_per_byte=2 * layer.macs / moved if moved else 0.0,
+                ops_per_byte=2 * layer.macs / work.moved_bytes if work.moved_bytes else 0.0,
                 cycles=roofline.total if roofline else None,
                 latency_s=roofline.total / hardware.clock_hz.value if roofline and hardware else None,
+                energy_j=layer_energy(roofline, hardware) if roofline and hardware and gives_energy(hardware) else None,
+                instructions=roofline.instructions if roofline else None,
                 binding=roofline.binding if roofline else "",
             )
         )

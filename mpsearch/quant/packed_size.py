@@ -172,26 +172,6 @@ def _tile_bytes(values: int, pixels: int, bits: int) -> int:
     return -(-values // _TILE_VALUES) * _TILE_VALUES * each
 
 
-def laid_values(graph: LayerGraph, layer: Layer) -> int:
-    """Return how many values a layer lays out for its products, once for all output channels; depthwise kernels have a way of their own."""
-    if not isinstance(layer.op, Conv2d | Linear) or layer.is_depthwise:
-        return 0
-    return laid_pixels(graph, layer) * math.prod(_weight_shape(layer)[1:])
-
-
-def laid_pixels(graph: LayerGraph, layer: Layer) -> int:
-    """Return how many windows (rows, for a dense layer) a layer lays out: one for each output pixel and group."""
-    if not isinstance(layer.op, Conv2d | Linear) or layer.is_depthwise:
-        return 0
-    groups = layer.op.groups if isinstance(layer.op, Conv2d) else 1
-    return graph.tensor(layer.output).size * groups // _weight_shape(layer)[0]
-
-
-def gathered_values(graph: LayerGraph, layer: Layer) -> int:
-    """Return how many values a convolution copies out of its input first, window by window; 1x1 kernels read them where they lie."""
-    return laid_values(graph, layer) if isinstance(layer.op, Conv2d) and not _is_pointwise(graph, layer) else 0
-
-
 def kernel_supports(layer: Layer, precision: Precision | None) -> bool:
     """Return whether the kernel library has this layer at this precision (None for layers without weights)."""
     if layer.weight is None:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One layer as a hardware model sees it: its shape, its precision and the bytes it moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpsearch.graph.liveness import live_bytes
+from mpsearch.quant.activation_bits import DEFAULT_BITS
+from mpsearch.quant.packed_size import constant_bytes
+from mpsearch.records import AvgPool2d, Conv2d, Layer, LayerGraph, LayerShape, MaxPool2d, Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerWork:
+    """What one layer does at one precision.
+
+    Attributes:
+        name: Of the layer.
+        shape: What it computes on.
+        precision: None without weights.
+        constant_bytes: Weights and all that goes with them.
+        input_bytes: All its inputs, each once.
+        output_bytes: Its output.
+        live_bytes: Activations that must exist while it runs.
+    """
+
+    name: str
+    shape: LayerShape
+    precision: Precision | None
+    constant_bytes: int
+    input_bytes: int
+    output_bytes: int
+    live_bytes: int
+
+    @property
+    def moved_bytes(self) -> int:
+        """Constants, inputs and output, each byte once."""
+        return self.constant_bytes + self.input_bytes + self.output_bytes
+
+
+def layer_work(graph: LayerGraph, layer: Layer, precision: Precision | None, live: int, bits: Mapping[str, int] | None = None) -> LayerWork:
+    """Return what a layer does.
+
+    Args:
+        graph: Gives the shapes.
+        layer: One of its layers.
+        precision: None for a layer without weights.
+        live: Activation bytes that must exist while it runs, as from `live_bytes`.
+        bits: Tensor name -> bits of its values; None for those of the precision (8 without) in and out.
+    """
+    default = precision.activation_bits if precision else DEFAULT_BITS
+
+    def stored(name: str) -> int:
+        return graph.tensor(name).stored_bytes(bits[name] if bits else default)
+
+    return LayerWork(
+        name=layer.name,
+        shape=layer_shape(graph, layer),
+        precision=precision,
+        constant_bytes=constant_bytes(graph, layer, precision),
+        input_bytes=sum(stored(name) for name in layer.inputs),
+        output_bytes=stored(layer.output),
+        live_bytes=live,
+    )
+
+
+def default_live_bytes(graph: LayerGraph) -> dict[str, int]:
+    """Return layer name -> activation bytes that must exist while it runs, at 8 bits."""
+    return dict(zip((layer.name for layer in graph.layers), live_bytes(graph), strict=True))
+
+
+def layer_shape(graph: LayerGraph, layer: Layer) -> LayerShape:
+    """Return what a layer computes on."""
+    source, target = _folded(graph.tensor(layer.inputs[0]).shape), _folded(graph.tensor(layer.output).shape)
+    window: dict[str, tuple[int, ...]] = {}
+    groups = 1
+    if isinstance(layer.op, Conv2d | MaxPool2d | AvgPool2d):
+        window = {"stride": layer.op.stride, "padding": layer.op.padding}
+    if isinstance(layer.op, MaxPool2d | AvgPool2d):
+        window["kernel"] = layer.op.kernel
+    if isinstance(layer.op, Conv2d):
+        assert layer.weight is not None
+        window |= {"kernel": layer.weight.shape[1:3], "dilation": layer.op.dilation}
+        groups = layer.op.groups
+    return LayerShape(operator=layer.operator_class, input=source, output=target, groups=groups, operands=len(layer.inputs), **window)  # type: ignore[arg-type]
+
+
+def _folded(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return height, width and channels of a tensor of any rank, see LayerShape."""
+    if len(shape) == 2:
+        return shape[0], 1, shape[1]
+    padded = (1, 1, 1, *shape)
+    return math.prod(padded[:-2]), padded[-2], padded[-1]
