@@ -120,7 +120,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_installation_without_the_shipped_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpsearch.catalog.__file__", str(tmp_path / "mpsearch" / "catalog.py"))
+    monkeypatch.setattr("mpsearch.__file__", str(tmp_path / "mpsearch" / "__init__.py"))
     with pytest.raises(CatalogError, match="has no folder 'search_spaces'"):
         list_names("search_spaces")
 
