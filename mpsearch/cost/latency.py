@@ -11,7 +11,7 @@ from mpsearch.cost.counted import COUNTED
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
 from mpsearch.errors import HardwareModelError
-from mpsearch.records import Layer, MetricCost, Precision
+from mpsearch.records import Layer, LayerShape, MetricCost, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,8 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     rate = hardware.rate(shape.operator, precision)
     if rate is None:
         raise HardwareModelError(
-            f"Layer '{work.name}': target '{hardware.name}' has no rate for {shape.operator} at {precision or 'a8'}.",
+            f"Layer '{work.name}': target '{hardware.name}' has no rate for {shape.operator} at {precision or 'a8'}; "
+            f"{_what_there_is(shape, hardware)}.",
             "add the rate, with its source, to the device's file, or choose another space.",
         )
     traffic = memory_traffic(work, hardware)
@@ -126,6 +127,16 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         instructions=instructions,
         joules_beside_power=picojoules * 1e-12,
     )
+
+
+def _what_there_is(shape: LayerShape, hardware: HardwareModel) -> str:
+    """Return what a device has of an operator; of one it has not at all, which operators it has."""
+    if having := hardware.precisions(shape.operator):
+        return f"it has {shape.operator} at {', '.join(map(str, having))}"
+    entries = [rates for rates in hardware.compute if shape.operator in rates.operators]
+    if entries:
+        return f"it has {shape.operator} at {', '.join(f'a{rates.activation_bits}' for rates in entries)}"
+    return f"it has {', '.join(dict.fromkeys(name for rates in hardware.compute for name in rates.operators))}"
 
 
 def memory_traffic(work: LayerWork, hardware: HardwareModel) -> dict[str, float]:
