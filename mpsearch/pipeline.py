@@ -56,6 +56,7 @@ from mpsearch.search import SOLVERS
 from mpsearch.search.budget import parse_budget
 from mpsearch.search.feasibility import check_feasible
 from mpsearch.search.problem import CLOSED_GAP, RELATIVE_TOLERANCE, build_problem
+from mpsearch.search.quicker import solve_quicker
 from mpsearch.search.sweep import FrontPoint, sweep_budgets
 from mpsearch.sensitivity import PROXIES, Probe
 from mpsearch.sensitivity.output_kl import output_distance
@@ -69,6 +70,9 @@ TEST_VECTORS = 8
 """Evaluation samples that a bundle's self-test replays."""
 
 SWEEP_POINTS = 16
+
+QUICKER_SLACK = 0.1
+"""A config that the target runs faster is evaluated too, if its score is at most this part above the best."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all)."""
@@ -202,7 +206,7 @@ class Pipeline:
     # ------------------------------------------------------------ candidates
 
     def candidates(self) -> list[tuple[TrialKind, tuple[int, ...]]]:
-        """Return what is evaluated for real: the solver's answers, the best uniform precision, points along the front.
+        """Return what is evaluated for real: the solver's answers, the quickest of nearly their score, the best uniform precision, the front.
 
         Raises:
             SolverError: The solver stopped without an answer, or none of the configs at hand fits once activations are placed in the arena.
@@ -212,13 +216,21 @@ class Pipeline:
         fitting = [solution.choice for solution in self.found.solutions if self.meets_budget(solution.choice)]
         uniform = [("uniform", choice) for choice in (self.best_uniform(),) if choice is not None]
         front = spread_points(self.front, self.request.front_points)
-        candidates = [*(("solver", choice) for choice in fitting), *uniform, *(("front", point.choice) for point in front)]
+        quicker = [("quicker", choice) for choice in (self.quicker(),) if choice is not None and choice not in fitting and self.meets_budget(choice)]
+        candidates = [*(("solver", choice) for choice in fitting), *quicker, *uniform, *(("front", point.choice) for point in front)]
         if not any(self.meets_budget(choice) for _, choice in candidates):
             raise SolverError(
                 f"None of {len(candidates)} configs keeps every budget once activations are placed in the arena.",
                 "raise --trials, or allow more RAM.",
             )
         return candidates  # type: ignore[return-value]
+
+    def quicker(self) -> tuple[int, ...] | None:
+        """Return the choice that the target runs fastest among those that score nearly as well as the best."""
+        limit = self.found.solutions[0].objective * (1 + QUICKER_SLACK)
+        with self.folder.timed("search"):
+            solution = solve_quicker(self.problem, self.costs.metric("latency"), limit, self.request.seed)
+        return solution.choice if solution else None
 
     @cached_property
     def front(self) -> tuple[FrontPoint, ...]:
@@ -271,7 +283,7 @@ class Pipeline:
             getattr(self, stage)
         trials = self.run_trials()
         fitting = [trial for trial in trials if self.meets_budget(trial.choice)]
-        chosen = min(fitting, key=lambda trial: (trial.error, trial.score, trial.cost("flash")))
+        chosen = min(fitting, key=lambda trial: (trial.error, trial.score, trial.cost("latency"), trial.cost("flash")))
         write_config_yaml(chosen.config, self.folder.path / "config.yaml")
         bundle = self._bundle(chosen)
         summary = Summary(
