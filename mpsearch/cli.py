@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from mpsearch.catalog import HardwareModel
     from mpsearch.export.counting import Count, TargetRun
     from mpsearch.pipeline import Pipeline, Progress
     from mpsearch.records import BitWidthConfig, LayerGraph
@@ -138,6 +137,7 @@ def run_stage(options: argparse.Namespace) -> int:
 
 def run_cost(options: argparse.Namespace) -> int:
     """Predict what one config costs on the target, layer by layer; with --out, also write the costs of every layer at every precision."""
+    from mpsearch.catalog import load_hardware_model
     from mpsearch.runs.prediction import predict, prediction_json, uniform_config
     from mpsearch.storage import read_config_yaml
 
@@ -151,7 +151,9 @@ def run_cost(options: argparse.Namespace) -> int:
             content = {"record": str(options.out / "costs.json"), f"uniform{options.bits}": pipeline.achieved(uniform)}
             graph, hardware, config = pipeline.graph, pipeline.hardware, given or pipeline.config(uniform)
         else:
-            graph, hardware = _graph_and_target(options)
+            request = _request(options)
+            _check_request(request)
+            graph, hardware = _graph_of(request.workload), load_hardware_model(request.target)
             config = given or uniform_config(graph, options.bits)
         narrow = given is None and any(precision.weight_bits != options.bits for _, precision in config.precisions)
         name = str(options.config) if given else f"uniform {options.bits}" + (" where the space offers it" if narrow else "")
@@ -279,6 +281,41 @@ def _counted(count: Count | None) -> dict[str, object]:
     return known if count.cycles is None else known | {"cycles_estimate": count.cycles}
 
 
+def run_hw_show(options: argparse.Namespace) -> int:
+    """Draw a device's roofline, with a network's layers on it if one is named."""
+    from mpsearch.catalog import load_hardware_model
+    from mpsearch.report.device import device_json, device_tables
+    from mpsearch.report.roofline import make_roofline, roofline_json
+
+    hardware = load_hardware_model(options.target)
+    roofline = make_roofline(hardware)
+    if options.workload is not None:
+        from mpsearch.runs.prediction import predict, uniform_config
+        from mpsearch.storage import read_config_yaml
+
+        given = None if options.config is None else read_config_yaml(options.config)
+        graph = _graph_of(options.workload)
+        prediction = predict(graph, given or uniform_config(graph, options.bits), str(options.config or f"uniform {options.bits}"), hardware)
+        roofline = make_roofline(hardware, prediction.layers, f"{options.workload}, {prediction.config}")
+    if options.png is not None:
+        from mpsearch.report.roofline_picture import save_roofline
+
+        save_roofline(roofline, options.png)
+    if options.json:
+        return _show(options, {"schema": 1} | device_json(hardware) | roofline_json(roofline))
+    from mpsearch.report.roofline_text import point_table, roof_table, roofline_plot
+
+    console = _console()
+    console.print(roofline_plot(roofline, min(console.width, PLAIN_WIDTH)))
+    if not roofline.points:
+        _print_plainly(console, hardware.description)
+    for table in [point_table(roofline)] if roofline.points else [roof_table(roofline), *device_tables(hardware)]:
+        console.print(table)
+    if options.png is not None:
+        _print_plainly(console, f"drawn to {options.png}")
+    return 0
+
+
 def run_list(options: argparse.Namespace) -> int:
     """List what can be named."""
     from mpsearch.catalog import list_names
@@ -348,16 +385,12 @@ def _config(options: argparse.Namespace) -> BitWidthConfig:
     return read_config_yaml(options.config or options.out / "config.yaml")
 
 
-def _graph_and_target(options: argparse.Namespace) -> tuple[LayerGraph, HardwareModel]:
-    """Return the captured network and the device, for the commands that need no data."""
-    from mpsearch.catalog import load_hardware_model
+def _graph_of(workload: str) -> LayerGraph:
+    """Return the captured network, for the commands that need no data."""
     from mpsearch.pipeline import captured_graph
     from mpsearch.workloads.load import load_workload
 
-    request = _request(options)
-    _check_request(request)
-    hardware = load_hardware_model(request.target)
-    return captured_graph(load_workload(request.workload)), hardware
+    return captured_graph(load_workload(workload))
 
 
 def _default_folder(workload: str) -> Path:
@@ -444,6 +477,7 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--config", type=Path, help="config.yaml; default: the one in --out")
         stage.set_defaults(command=command)
     _add_bundle_command(commands)
+    _add_hw_commands(commands)
     listing = commands.add_parser("list", help="list targets, spaces, proxies, solvers or workloads")
     listing.add_argument("kind", choices=["targets", "spaces", "proxies", "solvers", "workloads"])
     listing.add_argument("--json", action="store_true", help="machine-readable output")
@@ -480,6 +514,18 @@ def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     run.add_argument("--sanitize", action="store_true", help="build with address and undefined-behaviour sanitizers")
     run.add_argument("--json", action="store_true", help="machine-readable output")
     run.set_defaults(command=run_bundle)
+
+
+def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    hardware = commands.add_parser("hw", help="look at hardware models: show").add_subparsers(dest="hw_command", metavar="COMMAND", required=True)
+    show = hardware.add_parser("show", help="draw a device's roofline, with a network's layers on it")
+    show.add_argument("target", help="hardware model, name or path")
+    show.add_argument("workload", nargs="?", help="built-in name or file.py:function; without it only the device is shown")
+    show.add_argument("--config", type=Path, help="config.yaml (default: --bits everywhere)")
+    show.add_argument("--bits", type=int, choices=range(2, 9), default=8, help="weight bits of every layer, with 8-bit activations (default: 8)")
+    show.add_argument("--png", type=Path, help="also draw it into this file; needs pip install 'mpsearch[plots]'")
+    show.add_argument("--json", action="store_true", help="machine-readable output")
+    show.set_defaults(command=run_hw_show)
 
 
 def _positive(text: str) -> int:

@@ -176,3 +176,20 @@ def passes_through(buffer_bytes: float, constant_bytes: int, input_bytes: int) -
     if constant_bytes + input_bytes * constant_parts <= constant_bytes * input_parts + input_bytes:
         return 1, constant_parts
     return input_parts, 1
+
+
+def peak_bytes_per_cycle(hardware: HardwareModel) -> float:
+    """Return the bytes per cycle that no layer moves faster than: the slope of the roof.
+
+    Weights and activations that live in two memories move at the same time, so the rates of their homes add up; what passes a buffer is no faster
+    than the buffer.
+    """
+    weight_home, buffer = hardware.weight_memory, hardware.buffer
+    rates = []
+    for home in (memory for memory in hardware.memories if "activations" in memory.holds):
+        homes = [weight_home] if home == weight_home else [weight_home, home]
+        rate = sum(memory.bytes_per_cycle.value for memory in homes)
+        if buffer is not None:
+            rate = buffer.bytes_per_cycle.value if buffer in homes else min(rate, buffer.bytes_per_cycle.value)
+        rates.append(rate)
+    return max(rates)

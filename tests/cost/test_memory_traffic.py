@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mpsearch.catalog import ComputeRates, HardwareModel, Memory, Quantity
-from mpsearch.cost.latency import memory_traffic, passes_through
+from mpsearch.cost.latency import memory_traffic, passes_through, peak_bytes_per_cycle
 from mpsearch.cost.work import LayerWork
 from mpsearch.records import LayerShape, Precision
 
@@ -115,3 +117,33 @@ def test_activations_lie_in_the_first_memory_that_is_large_enough(live: int, wan
 def test_what_lives_in_the_buffer_itself_moves_once_and_is_counted_once() -> None:
     npu = device(memory("dram", ("weights",)), memory("sram", ("activations",), buffers=True, size=100))
     assert memory_traffic(work(5000, 60, 20), npu) == {"dram": 5000, "sram": 5080}
+
+
+RATES = st.floats(0.1, 64)
+
+
+@given(constants=BYTES, inputs=BYTES, outputs=BYTES, size=SIZES, rates=st.tuples(RATES, RATES, RATES), arrangement=st.integers(0, 4))
+def test_no_layer_moves_its_bytes_faster_than_the_slope_of_the_roof(
+    constants: int, inputs: int, outputs: int, size: float, rates: tuple[float, float, float], arrangement: int
+) -> None:
+    homes = [(("weights",), ("activations",), False), (("weights", "activations"), (), True), (("weights",), ("activations",), True)]
+    homes += [(("weights",), ("activations",), "second"), (("weights",), ("activations",), "first")]
+    first, second, buffers = homes[arrangement]
+    memories = [replace(memory("first", first, buffers == "first", size), bytes_per_cycle=quantity(rates[0]))]
+    if second:
+        memories.append(replace(memory("second", second, buffers == "second", size), bytes_per_cycle=quantity(rates[1])))
+    if buffers is True:
+        memories.append(replace(memory("buffer", buffers=True, size=size), bytes_per_cycle=quantity(rates[2])))
+    model, layer = device(*memories), work(constants, inputs, outputs)
+    traffic = memory_traffic(layer, model)
+    cycles = max(traffic[item.name] / item.bytes_per_cycle.value for item in memories)
+    assert layer.moved_bytes <= cycles * peak_bytes_per_cycle(model) * (1 + 1e-9)
+
+
+def test_the_slope_of_the_roof_is_worked_out_by_hand() -> None:
+    flash, sram, dram = memory("flash", ("weights",)), memory("sram", ("activations",)), memory("dram", ("weights", "activations"))
+    fast = replace(memory("buffer", buffers=True), bytes_per_cycle=quantity(8))
+    assert peak_bytes_per_cycle(device(flash, sram)) == 2  # both at once
+    assert peak_bytes_per_cycle(device(dram)) == peak_bytes_per_cycle(device(dram, fast)) == 1
+    assert peak_bytes_per_cycle(device(flash, sram, replace(fast, bytes_per_cycle=quantity(1.5)))) == 1.5
+    assert peak_bytes_per_cycle(device(flash, replace(sram, buffers=True, bytes_per_cycle=quantity(8)))) == 8
