@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search spaces and hardware models: what their YAML files say, found by name or by path and validated."""
 
+from mpsearch.catalog.check import HardwareCheck, check_hardware_model
+from mpsearch.catalog.document import Finding
 from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, HardwareModel, Memory, Quantity, RateOf, Term
 from mpsearch.catalog.load import list_names, load_hardware_model, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
@@ -9,12 +11,15 @@ __all__ = [
     "COUNTABLE",
     "Accuracy",
     "ComputeRates",
+    "Finding",
+    "HardwareCheck",
     "HardwareModel",
     "Memory",
     "Quantity",
     "RateOf",
     "SearchSpace",
     "Term",
+    "check_hardware_model",
     "list_names",
     "load_hardware_model",
     "load_search_space",

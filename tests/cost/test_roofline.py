@@ -14,7 +14,6 @@ from mpsearch.cost.latency import gives_energy, layer_energy, layer_roofline
 from mpsearch.cost.work import LayerWork
 from mpsearch.errors import HardwareModelError
 from mpsearch.records import LayerShape, Precision
-
 from tests.cost.devices import device, macs, memory, quantity, term, values
 
 W4, W8, W8A16 = Precision(weight_bits=4), Precision(weight_bits=8), Precision(weight_bits=8, activation_bits=16)
