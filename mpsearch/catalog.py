@@ -239,6 +239,8 @@ class Memory:
         picojoules_per_byte: Energy of moving a byte; None if the file gives none.
         feeds_array: Whether an array of multipliers takes whole rows of windows and weights from here, and results leave on a way of their own;
             only these rows count then, for operators that have an array.
+        result_bytes: What each output value of a layer with weights moves here, where sums pass through before they are requantised; None where only
+            the stored output does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -250,6 +252,7 @@ class Memory:
     bytes_per_cycle: Quantity
     picojoules_per_byte: Quantity | None = None
     feeds_array: bool = False
+    result_bytes: Quantity | None = None
 
     def __post_init__(self) -> None:
         """Check that the memory is for something."""

@@ -114,6 +114,9 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
             "add the rate, with its source, to the device's file, or choose another space.",
         )
     traffic = memory_traffic(work, hardware) | row_bytes(work, hardware, rate.array)
+    home = hardware.activation_memory(work.live_bytes)
+    if home.result_bytes and shape.has_weights:
+        traffic[home.name] += shape.output_values * home.result_bytes.value - work.output_bytes
     terms = [(term, COUNTED[term.per](shape)) for term in hardware.terms if term.applies(shape.operator, precision)]
     instructions = None
     if rate.per_instruction is not None:
