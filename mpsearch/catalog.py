@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
@@ -26,17 +26,46 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Bits = Annotated[int, Field(ge=2, le=16)]
 BitChoice = Annotated[tuple[Bits, ...], Field(min_length=1)]
 
-COUNTABLE = (
+Countable = Literal[
     "call",
     "output",
+    "output_pixel",
     "input",
+    "input_pixel",
     "step",
     "pixel",
     "channel",
     "weight",
     "laid_value",
+    "laid_vector",
     "gathered_value",
-)
+    "gathered_run",
+    "idle_step_2",
+    "idle_step_4",
+    "filled_step_8",
+    "filled_step_16",
+    "ragged_output",
+    "ragged_channel_step",
+    "channel_tile",
+    "block_4",
+    "block_4_row",
+    "block_4_line",
+    "block_16_line",
+    "block_16_tap",
+    "block_16_pixel",
+    "block_16_step",
+    "strided_output",
+    "odd_column_output",
+    "odd_row_output",
+    "other_kernel_row",
+    "other_kernel_step",
+    "other_kernel_odd_step",
+    "other_kernel_pixel",
+    "other_kernel_run",
+    "window_row",
+    "copied_run",
+]
+COUNTABLE: tuple[Countable, ...] = get_args(Countable)
 """What a term may be paid for; `mpsearch.cost.counted` counts them."""
 
 
@@ -197,17 +226,7 @@ class Term:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    per: Literal[
-        "call",
-        "output",
-        "input",
-        "step",
-        "pixel",
-        "channel",
-        "weight",
-        "laid_value",
-        "gathered_value",
-    ]
+    per: Countable
     cycles: Number
     instructions: Number | None = None
     operators: Operators | None = None

@@ -56,6 +56,7 @@ from mpsearch.search import SOLVERS
 from mpsearch.search.budget import parse_budget
 from mpsearch.search.feasibility import check_feasible
 from mpsearch.search.problem import CLOSED_GAP, RELATIVE_TOLERANCE, build_problem
+from mpsearch.search.quicker import solve_quicker
 from mpsearch.search.sweep import FrontPoint, sweep_budgets
 from mpsearch.sensitivity import PROXIES, Probe
 from mpsearch.sensitivity.output_kl import output_distance
@@ -69,6 +70,9 @@ TEST_VECTORS = 8
 """Evaluation samples that a bundle's self-test replays."""
 
 SWEEP_POINTS = 16
+
+QUICKER_SLACK = 0.1
+"""A config that the target runs faster is evaluated too, if its score is at most this part above the best."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all)."""
@@ -174,7 +178,7 @@ class Pipeline:
 
     def config(self, choice: tuple[int, ...]) -> BitWidthConfig:
         """Return a choice of one precision per group as a precision per layer."""
-        chosen = {name: self.scores.precisions[index] for group, index in zip(self.graph.groups, choice, strict=True) for name in group.layers}
+        chosen = {name: self.costs.precisions[index] for group, index in zip(self.graph.groups, choice, strict=True) for name in group.layers}
         return BitWidthConfig(
             model_digest=self.graph.model_digest, precisions=tuple((layer.name, chosen[layer.name]) for layer in self.graph.weighted_layers)
         )
@@ -202,7 +206,7 @@ class Pipeline:
     # ------------------------------------------------------------ candidates
 
     def candidates(self) -> list[tuple[TrialKind, tuple[int, ...]]]:
-        """Return what is evaluated for real: the solver's answers, the best uniform precision, points along the front.
+        """Return what is evaluated for real: the solver's answers, the quickest of nearly their score, the best uniform precision, the front.
 
         Raises:
             SolverError: The solver stopped without an answer, or none of the configs at hand fits once activations are placed in the arena.
@@ -212,13 +216,21 @@ class Pipeline:
         fitting = [solution.choice for solution in self.found.solutions if self.meets_budget(solution.choice)]
         uniform = [("uniform", choice) for choice in (self.best_uniform(),) if choice is not None]
         front = spread_points(self.front, self.request.front_points)
-        candidates = [*(("solver", choice) for choice in fitting), *uniform, *(("front", point.choice) for point in front)]
+        quicker = [("quicker", choice) for choice in (self.quicker(),) if choice is not None and choice not in fitting and self.meets_budget(choice)]
+        candidates = [*(("solver", choice) for choice in fitting), *quicker, *uniform, *(("front", point.choice) for point in front)]
         if not any(self.meets_budget(choice) for _, choice in candidates):
             raise SolverError(
                 f"None of {len(candidates)} configs keeps every budget once activations are placed in the arena.",
                 "raise --trials, or allow more RAM.",
             )
         return candidates  # type: ignore[return-value]
+
+    def quicker(self) -> tuple[int, ...] | None:
+        """Return the choice that the target runs fastest among those that score nearly as well as the best."""
+        limit = self.found.solutions[0].objective * (1 + QUICKER_SLACK)
+        with self.folder.timed("search"):
+            solution = solve_quicker(self.problem, self.costs.metric("latency"), limit, self.request.seed)
+        return solution.choice if solution else None
 
     @cached_property
     def front(self) -> tuple[FrontPoint, ...]:
@@ -229,7 +241,7 @@ class Pipeline:
 
     def uniform(self, bits: int) -> tuple[int, ...]:
         """Return the choice of one weight bit-width everywhere, as far as it is offered."""
-        return uniform_choice(self.graph.groups, self.scores.precisions, self.offered, bits)
+        return uniform_choice(self.graph.groups, self.costs.precisions, self.offered, bits)
 
     def best_uniform(self) -> tuple[int, ...] | None:
         """Return the widest uniform choice within the budget, or None."""
@@ -271,7 +283,7 @@ class Pipeline:
             getattr(self, stage)
         trials = self.run_trials()
         fitting = [trial for trial in trials if self.meets_budget(trial.choice)]
-        chosen = min(fitting, key=lambda trial: (trial.error, trial.score, trial.cost("flash")))
+        chosen = min(fitting, key=lambda trial: (trial.error, trial.score, trial.cost("latency"), trial.cost("flash")))
         write_config_yaml(chosen.config, self.folder.path / "config.yaml")
         bundle = self._bundle(chosen)
         summary = Summary(
@@ -319,14 +331,7 @@ class Pipeline:
 
     def _capture(self) -> LayerGraph:
         self.progress("capture", 0, 1)
-        example = self.workload.calibration[0]
-        graph = capture(self.workload.model, example)
-        with torch.no_grad():
-            wanted = self.workload.model(*(example if isinstance(example, tuple) else (example,)))
-            got = from_memory(graph, RealNetwork(graph).output(example))
-        difference = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)) if got.shape == wanted.shape else float("inf")
-        if difference > 1e-3:
-            raise GraphError(f"The captured graph differs from the model by {difference:.2g} of its largest output on the first calibration batch.")
+        graph = captured_graph(self.workload)
         self.progress("capture", 1, 1)
         return graph
 
@@ -374,6 +379,23 @@ class Pipeline:
     def _trial(self, kind: TrialKind, choice: tuple[int, ...], error: float) -> Trial:
         score = float(sum(self.scores.score[group, index] for group, index in enumerate(choice)))
         return Trial(kind=kind, choice=choice, config=self.config(choice), score=score, costs=tuple(self.achieved(choice).items()), error=error)
+
+
+def captured_graph(workload: Workload) -> LayerGraph:
+    """Return the graph of a workload's model, checked against the model itself on the first calibration batch.
+
+    Raises:
+        GraphError: The model cannot be captured, or the graph computes something else.
+    """
+    example = workload.calibration[0]
+    graph = capture(workload.model, example)
+    with torch.no_grad():
+        wanted = workload.model(*(example if isinstance(example, tuple) else (example,)))
+        got = from_memory(graph, RealNetwork(graph).output(example))
+    difference = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)) if got.shape == wanted.shape else float("inf")
+    if difference > 1e-3:
+        raise GraphError(f"The captured graph differs from the model by {difference:.2g} of its largest output on the first calibration batch.")
+    return graph
 
 
 def optimize(

@@ -12,7 +12,7 @@ from mpsearch.errors import RecordError
 from mpsearch.records import BitWidthConfig
 from mpsearch.storage import load_record, save_record
 
-TrialKind = Literal["solver", "uniform", "front"]
+TrialKind = Literal["solver", "quicker", "uniform", "front"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,8 @@ class Trial:
     """One evaluated config.
 
     Attributes:
-        kind: Why it was evaluated: an answer of the solver, the best uniform precision, or a point along the front.
+        kind: Why it was evaluated: an answer of the solver, the quickest config that scores nearly as well, the best uniform precision, or a
+            point along the front.
         choice: Index of each group's precision.
         config: The precisions by layer.
         score: Its total score under the proxy.
