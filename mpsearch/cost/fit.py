@@ -78,11 +78,12 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
 """What an operator is paid for besides its steps."""
 
 SHARED: Mapping[str, tuple[tuple[int, ...], ...]] = {
-    "conv2d": ((2, 4, 8), (3, 5, 6, 7)),
-    "dense": ((2, 4, 8), (3, 5, 6, 7)),
-    "depthwise": ((2, 3, 4, 5, 6), (7, 8)),
+    "conv2d": ((2, 4), (3, 5, 6, 7), (8,)),
+    "dense": ((2, 4), (3, 5, 6, 7), (8,)),
+    "depthwise": ((2, 3, 4, 5, 6), (7,), (8,)),
 }
-"""Weight widths that share the coefficients of COLUMNS: those of one plane of bits and those of several; those whose products add up in few bits."""
+"""Weight widths that share the coefficients of COLUMNS: those of one plane of bits, of several, bytes. Depthwise kernels differ by how many products
+add up in 16 bits."""
 
 FOLDS = 5
 LEAST_STEP = 1e-4
@@ -239,7 +240,7 @@ def count_matrix(rows: Sequence[MeasuredLayer], columns: Sequence[Column]) -> np
     counts = {shape: {column.per: COUNTED[column.per](shape) for column in columns} for shape in {row.shape for row in rows}}
     pays = [[column.weight_bits is None or _weight_bits(row) in column.weight_bits for column in columns] for row in rows]
     values = [[counts[row.shape][column.per] for column in columns] for row in rows]
-    return np.array(values, dtype=np.float64) * np.array(pays)
+    return np.where(np.array(pays), np.array(values, dtype=np.float64), 0.0)
 
 
 def solve(matrix: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
