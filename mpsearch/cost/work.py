@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mpsearch.graph.liveness import live_bytes
 from mpsearch.quant.activation_bits import DEFAULT_BITS
 from mpsearch.quant.packed_size import constant_bytes
-from mpsearch.records import AvgPool2d, Conv2d, Layer, LayerGraph, LayerShape, MaxPool2d, Precision
+from mpsearch.records import AvgPool2d, Conv2d, Layer, LayerGraph, LayerShape, MaxPool2d, Precision, Widths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class LayerWork:
 
     name: str
     shape: LayerShape
-    precision: Precision | None
+    precision: Widths | None
     constant_bytes: int
     input_bytes: int
     output_bytes: int
