@@ -70,13 +70,16 @@ def filled_steps(shape: LayerShape, multiple: int) -> int:
     return shape.output_values * (-shape.window_values % multiple) if _lays_out(shape) else 0
 
 
+def is_transposition(shape: LayerShape) -> bool:
+    """Return whether a copy puts its values in another order, as far as two shapes tell: as many values, another shape."""
+    return shape.operator == "copy" and shape.operands == 1 and shape.input != shape.output and shape.input_values == shape.output_values
+
+
 def copied_runs(shape: LayerShape) -> int:
-    """Return in how many runs a copy moves its values, as far as two shapes tell: images, rows, pixels, or the single values of a transposition."""
-    if shape.operator != "copy":
+    """Return in how many runs a copy moves its values, as far as two shapes tell: images, rows or pixels; 0 for a transposition."""
+    if shape.operator != "copy" or is_transposition(shape):
         return 0
     (height, width, channels), (new_height, new_width, new_channels) = shape.input, shape.output
-    if shape.operands == 1 and shape.input != shape.output and shape.input_values == shape.output_values:
-        return shape.output_values
     if channels != new_channels:
         runs = min(height * width, new_height * new_width)
     elif width == new_width:
@@ -133,6 +136,7 @@ COUNTED: Mapping[str, Callable[[LayerShape], int]] = {
     "gathered_value": gathered_values,
     "gathered_run": gathered_runs,
     "idle_step_2": lambda shape: idle_steps(shape, 2),
+    "idle_step_3": lambda shape: idle_steps(shape, 3),
     "idle_step_4": lambda shape: idle_steps(shape, 4),
     "filled_step_8": lambda shape: filled_steps(shape, 8),
     "filled_step_16": lambda shape: filled_steps(shape, 16),
@@ -160,5 +164,6 @@ COUNTED: Mapping[str, Callable[[LayerShape], int]] = {
     # Poolings and copies.
     "window_row": lambda shape: shape.output_values * shape.kernel[0] if shape.operator in ("max_pool", "avg_pool") else 0,
     "copied_run": copied_runs,
+    "transposed_value": lambda shape: shape.output_values if is_transposition(shape) else 0,
 }
 """Name -> count; the names are `mpsearch.catalog.COUNTABLE`."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from mpsearch.catalog import Accuracy, ComputeRates, Countable, HardwareModel, Term
+from mpsearch.catalog import Accuracy, ComputeRates, Countable, HardwareModel, Term, list_names, load_hardware_model
 from mpsearch.cost.counted import COUNTED
 from mpsearch.errors import HardwareModelError
 from mpsearch.records import OPERATOR_CLASSES, WEIGHTED_CLASSES, LayerShape, MeasuredLayer, MeasuredTable
@@ -29,6 +29,8 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
         "gathered_value",
         "gathered_run",
         "idle_step_2",
+        "idle_step_3",
+        "idle_step_4",
         "ragged_output",
         "filled_step_8",
         "filled_step_16",
@@ -41,6 +43,7 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
         "laid_value",
         "laid_vector",
         "idle_step_2",
+        "idle_step_3",
         "idle_step_4",
         "ragged_output",
         "filled_step_8",
@@ -72,7 +75,7 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
     "max_pool": ("call", "output", "output_pixel", "window_row"),
     "avg_pool": ("call", "output", "output_pixel", "window_row"),
     "mean": ("call", "output", "output_pixel", "input_pixel"),
-    "copy": ("call", "copied_run"),
+    "copy": ("call", "copied_run", "transposed_value"),
     "lookup": ("call",),
 }
 """What an operator is paid for besides its steps."""
@@ -114,6 +117,11 @@ class FitError:
     shapes: int
     median: float
     worst_tenth: float
+
+    @property
+    def title(self) -> str:
+        """What was predicted, in a word or two."""
+        return self.operator if self.activation_bits in (None, 8) else f"{self.operator} a{self.activation_bits}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +198,28 @@ def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scal
         accuracy=_accuracy(table, errors, scale),
     )
     return Fit(hardware=hardware, errors=tuple(errors))
+
+
+def find_like(table: MeasuredTable, name: str | None) -> HardwareModel:
+    """Return the device whose clock, memories and power a fitted one takes over.
+
+    Args:
+        table: What layers took.
+        name: Of the device, or its file; None for the shipped device of the table's target: its core, or its name.
+
+    Raises:
+        HardwareModelError: There is no such device, or none is shipped for the table's target.
+    """
+    if name is not None:
+        return load_hardware_model(name)
+    shipped = [load_hardware_model(name) for name in list_names("hw_models")]
+    for hardware in shipped:
+        if table.target in (hardware.core, hardware.name):
+            return hardware
+    raise HardwareModelError(
+        f"A table says nothing of clock, memories and power, and no shipped device has the core '{table.target}'.",
+        f"name the one that yours is like, or a file with these numbers: --like cortex-m4.",
+    )
 
 
 def cycle_counts(table: MeasuredTable, like: HardwareModel, scale: Scale | None) -> npt.NDArray[np.float64]:
