@@ -15,7 +15,6 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-import mpsearch
 from mpsearch.catalog.hardware import HardwareModel
 from mpsearch.catalog.search_space import SearchSpace
 from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
@@ -33,7 +32,7 @@ def shipped_folder(kind: Kind) -> Path:
     Raises:
         CatalogError: The installation lacks it.
     """
-    package = Path(mpsearch.__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     for folder in (package / kind, package.parent / kind):
         if folder.is_dir():
             return folder
