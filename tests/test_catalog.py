@@ -201,7 +201,7 @@ def test_the_rates_of_a_device_are_looked_up_by_both_widths(tmp_path: Path) -> N
 
 
 def test_an_installation_without_the_shipped_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpsearch.__file__", str(tmp_path / "mpsearch" / "__init__.py"))
+    monkeypatch.setattr("mpsearch.catalog.load.__file__", str(tmp_path / "mpsearch" / "catalog" / "load.py"))
     with pytest.raises(CatalogError, match="has no folder 'search_spaces'"):
         list_names("search_spaces")
 

@@ -3,7 +3,7 @@
 
 from mpsearch.catalog.check import HardwareCheck, check_hardware_model
 from mpsearch.catalog.document import Finding
-from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, HardwareModel, Memory, Quantity, RateOf, Term
+from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, Countable, HardwareModel, Memory, MultiplierArray, Quantity, RateOf, Term
 from mpsearch.catalog.load import list_names, load_hardware_model, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
 
@@ -11,10 +11,12 @@ __all__ = [
     "COUNTABLE",
     "Accuracy",
     "ComputeRates",
+    "Countable",
     "Finding",
     "HardwareCheck",
     "HardwareModel",
     "Memory",
+    "MultiplierArray",
     "Quantity",
     "RateOf",
     "SearchSpace",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from mpsearch.catalog.document import Document, Finding, Place, dotted, read_document
-from mpsearch.catalog.hardware import HardwareModel, Term
+from mpsearch.catalog.hardware import ComputeRates, HardwareModel, Term
 from mpsearch.catalog.load import list_names, shipped_folder
 from mpsearch.catalog.mistakes import validated
 from mpsearch.errors import HardwareModelError, nearest_names
@@ -108,7 +108,7 @@ def _of_rates(hardware: HardwareModel) -> Iterator[Warned]:
                     yield from _unlikely(
                         (*place, key, str(bits)), number, LIKELY_PER_CYCLE, "MACs per cycle", "give what the device does in one cycle."
                     )
-                elif key == "macs_per_instruction" and number > LIKELY_PER_INSTRUCTION:
+                elif key == "macs_per_instruction" and number > LIKELY_PER_INSTRUCTION and not _paid_by_terms(hardware, rates, bits):
                     told = f"{number:g} MACs in one instruction, more than {LIKELY_PER_INSTRUCTION:g}"
                     yield (*place, key, str(bits)), told, "give what one executed instruction does on average."
         if rates.values_per_cycle is not None:
@@ -119,9 +119,15 @@ def _of_rates(hardware: HardwareModel) -> Iterator[Warned]:
             if issued > LIKELY_ISSUE_PER_CYCLE:
                 told = f"at {bits} bits the two rates mean {issued:.3g} instructions per cycle"
                 yield (*place, "macs_per_instruction"), told, "check which of the two is off."
-        strange = [bits for bits in (rates.activation_bits, *(rates.macs_per_cycle or ())) if bits not in REACHABLE_BITS]
+        strange = sorted({rates.activation_bits, *(rates.macs_per_cycle or ())} - set(REACHABLE_BITS))
         if strange:
             yield place, f"no search space reaches {', '.join(map(str, strange))} bits", "leave it if the device has it; it is never chosen."
+
+
+def _paid_by_terms(hardware: HardwareModel, rates: ComputeRates, bits: int) -> bool:
+    """Whether terms are paid for each step or a share of them, so that the rate alone says little, as in a fit that finds the cost there."""
+    precision = Precision(weight_bits=bits, activation_bits=rates.activation_bits) if bits in REACHABLE_BITS else None
+    return any("step" in term.per and term.applies(operator, precision) for term in hardware.terms for operator in rates.operators)
 
 
 def _of_memories(hardware: HardwareModel) -> Iterator[Warned]:

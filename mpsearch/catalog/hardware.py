@@ -4,25 +4,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from mpsearch.records import WEIGHTED_CLASSES, Precision
+from mpsearch.records import WEIGHTED_CLASSES, Precision, Widths
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
-COUNTABLE = (
+Countable = Literal[
     "call",
     "output",
+    "output_pixel",
     "input",
+    "input_pixel",
     "step",
     "pixel",
     "channel",
     "weight",
     "laid_value",
+    "laid_vector",
     "gathered_value",
-)
+    "gathered_run",
+    "idle_step_2",
+    "idle_step_3",
+    "idle_step_4",
+    "filled_step_8",
+    "filled_step_16",
+    "ragged_output",
+    "ragged_channel_step",
+    "channel_tile",
+    "block_4",
+    "block_4_row",
+    "block_4_line",
+    "block_16_line",
+    "block_16_tap",
+    "block_16_pixel",
+    "block_16_step",
+    "strided_output",
+    "odd_column_output",
+    "odd_row_output",
+    "other_kernel_row",
+    "other_kernel_step",
+    "other_kernel_odd_step",
+    "other_kernel_pixel",
+    "other_kernel_run",
+    "window_row",
+    "copied_run",
+    "transposed_value",
+]
+COUNTABLE: tuple[Countable, ...] = get_args(Countable)
 """What a term may be paid for; `mpsearch.cost.counted` counts them."""
 
 
@@ -44,6 +75,26 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Content = Literal["weights", "activations"]
 
 
+Lanes = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiplierArray:
+    """A spatial array of multipliers: it computes a block of a matrix product at a time, and what a layer leaves empty of a block is lost.
+
+    Attributes:
+        inputs: Values of each window that are multiplied and summed at once.
+        outputs: Output channels at once.
+        pixels: Output pixels (rows of a dense layer) at once.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    inputs: Lanes = 1
+    outputs: Lanes = 1
+    pixels: Lanes = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeRates:
     """Peak arithmetic of some operators at one width of activations, in one table with one source.
@@ -57,6 +108,7 @@ class ComputeRates:
         values_per_instruction: Likewise for operators without weights.
         picojoules_per_mac: Bits per weight -> energy of one multiply-accumulate; None if the file gives none.
         picojoules_per_value: Likewise for operators without weights.
+        array: The array whose blocks the layers are padded to; macs_per_cycle is then what all its lanes do. None where no lanes go idle.
         source: Where the numbers come from.
     """
 
@@ -70,6 +122,7 @@ class ComputeRates:
     values_per_instruction: Rate | None = None
     picojoules_per_mac: dict[DeviceBits, Number] | None = None
     picojoules_per_value: Number | None = None
+    array: MultiplierArray | None = None
     source: Text
 
     def __post_init__(self) -> None:
@@ -84,6 +137,8 @@ class ComputeRates:
             table = getattr(self, name)
             if table is not None and set(table) != set(self.macs_per_cycle or ()):
                 raise ValueError(f"{name} has weight bits {sorted(table)}, wanted those of macs_per_cycle, {sorted(self.macs_per_cycle or ())}")
+        if self.array is not None and self.macs_per_cycle is None:
+            raise ValueError(f"{', '.join(self.operators)}: wanted array only where there is macs_per_cycle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +149,13 @@ class RateOf:
         per_cycle: MACs (values, without weights) per cycle.
         per_instruction: Likewise per instruction; None if the file gives none.
         picojoules: Of one MAC (value); None if the file gives none.
+        array: The array that does them; None where no lanes go idle.
     """
 
     per_cycle: float
     per_instruction: float | None = None
     picojoules: float | None = None
+    array: MultiplierArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,17 +174,7 @@ class Term:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    per: Literal[
-        "call",
-        "output",
-        "input",
-        "step",
-        "pixel",
-        "channel",
-        "weight",
-        "laid_value",
-        "gathered_value",
-    ]
+    per: Countable
     cycles: Number
     instructions: Number | None = None
     operators: Operators | None = None
@@ -135,7 +182,7 @@ class Term:
     activation_bits: tuple[DeviceBits, ...] | None = None
     source: Text
 
-    def applies(self, operator: str, precision: Precision | None) -> bool:
+    def applies(self, operator: str, precision: Widths | None) -> bool:
         """Return whether a layer pays it."""
         weight, activation = (None, 8) if precision is None else (precision.weight_bits, precision.activation_bits)
         return (
@@ -157,6 +204,10 @@ class Memory:
         size_bytes: Capacity.
         bytes_per_cycle: Sequential rate, bytes per core cycle.
         picojoules_per_byte: Energy of moving a byte; None if the file gives none.
+        feeds_array: Whether an array of multipliers takes whole rows of windows and weights from here, and results leave on a way of their own;
+            only these rows count then, for operators that have an array.
+        result_bytes: What each output value of a layer with weights moves here, where sums pass through before they are requantised; None where only
+            the stored output does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -167,6 +218,8 @@ class Memory:
     size_bytes: Quantity
     bytes_per_cycle: Quantity
     picojoules_per_byte: Quantity | None = None
+    feeds_array: bool = False
+    result_bytes: Quantity | None = None
 
     def __post_init__(self) -> None:
         """Check that the memory is for something."""
@@ -252,7 +305,7 @@ class HardwareModel:
         if wrong:
             raise ValueError("\n".join(wrong))
 
-    def rate(self, operator: str, precision: Precision | None) -> RateOf | None:
+    def rate(self, operator: str, precision: Widths | None) -> RateOf | None:
         """Return how fast an operator runs at a precision, or None if the device does not have it.
 
         Args:
@@ -271,6 +324,7 @@ class HardwareModel:
                     per_cycle=rates.macs_per_cycle[weight],
                     per_instruction=(rates.macs_per_instruction or {}).get(weight),
                     picojoules=(rates.picojoules_per_mac or {}).get(weight),
+                    array=rates.array,
                 )
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import mpsearch
 from mpsearch.catalog.document import read_document
 from mpsearch.catalog.hardware import HardwareModel
 from mpsearch.catalog.mistakes import validated
@@ -29,7 +28,7 @@ def shipped_folder(kind: Kind) -> Path:
     Raises:
         CatalogError: The installation lacks it.
     """
-    package = Path(mpsearch.__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     for folder in (package / kind, package.parent / kind):
         if folder.is_dir():
             return folder

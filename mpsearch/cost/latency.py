@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from mpsearch.catalog import HardwareModel
+from mpsearch.cost.array import array_steps, row_bytes
 from mpsearch.cost.counted import COUNTED
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
@@ -113,7 +114,10 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
             f"{_what_there_is(shape, hardware)}.",
             "add the rate, with its source, to the device's file, or choose another space.",
         )
-    traffic = memory_traffic(work, hardware)
+    traffic = memory_traffic(work, hardware) | row_bytes(work, hardware, rate.array)
+    home = hardware.activation_memory(work.live_bytes)
+    if home.result_bytes and shape.has_weights:
+        traffic[home.name] += shape.output_values * home.result_bytes.value - work.output_bytes
     terms = [(term, COUNTED[term.per](shape)) for term in hardware.terms if term.applies(shape.operator, precision)]
     instructions = None
     if rate.per_instruction is not None:
@@ -121,7 +125,7 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     energy = {memory.name: memory.picojoules_per_byte.value if memory.picojoules_per_byte else 0.0 for memory in hardware.memories}
     picojoules = shape.steps * (rate.picojoules or 0.0) + sum(moved * energy[name] for name, moved in traffic.items())
     return Roofline(
-        compute=shape.steps / rate.per_cycle,
+        compute=(array_steps(shape, rate.array) if rate.array else shape.steps) / rate.per_cycle,
         memories=tuple((memory.name, traffic[memory.name] / memory.bytes_per_cycle.value) for memory in hardware.memories),
         terms=sum(count * term.cycles for term, count in terms),
         instructions=instructions,
