@@ -41,6 +41,7 @@ Countable = Literal[
     "gathered_value",
     "gathered_run",
     "idle_step_2",
+    "idle_step_3",
     "idle_step_4",
     "filled_step_8",
     "filled_step_16",
@@ -64,6 +65,7 @@ Countable = Literal[
     "other_kernel_run",
     "window_row",
     "copied_run",
+    "transposed_value",
 ]
 COUNTABLE: tuple[Countable, ...] = get_args(Countable)
 """What a term may be paid for; `mpsearch.cost.counted` counts them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+    from mpsearch.cost.fit import Fit
     from mpsearch.export.counting import Count, TargetRun
     from mpsearch.pipeline import Pipeline, Progress
     from mpsearch.records import BitWidthConfig, LayerGraph
@@ -316,6 +318,36 @@ def run_hw_show(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_fit(options: argparse.Namespace) -> int:
+    """Turn a measured table into a device file."""
+    from mpsearch.cost.device_file import write_device_file
+    from mpsearch.cost.fit import Scale, find_like, fit_device
+    from mpsearch.records import MeasuredTable
+    from mpsearch.storage import load_record
+
+    table = load_record(options.table, MeasuredTable)
+    scale = None if options.cycles_per_count is None else Scale(cycles_per_count=options.cycles_per_count, source=options.because or "as given")
+    out = options.out or Path(f"{table.target}.yaml")
+    fit = fit_device(table, find_like(table, options.like), out.stem, scale)
+    write_device_file(fit.hardware, out)
+    return _show_fit(options, fit, out)
+
+
+def _show_fit(options: argparse.Namespace, fit: Fit, out: Path) -> int:
+    from dataclasses import asdict
+
+    if options.json:
+        return _show(options, {"device": str(out), "name": fit.hardware.name, "errors": [asdict(error) for error in fit.errors]})
+    from rich.console import Console
+
+    from mpsearch.report.tables import error_table
+
+    rows = [(error.title, error.what, error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors]
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(error_table(fit.hardware.name, rows))
+    sys.stdout.write(f"device: {out}\nnext: mpsearch cost --target {out}\n")
+    return 0
+
+
 def run_list(options: argparse.Namespace) -> int:
     """List what can be named."""
     from mpsearch.catalog import list_names
@@ -477,6 +509,7 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--config", type=Path, help="config.yaml; default: the one in --out")
         stage.set_defaults(command=command)
     _add_bundle_command(commands)
+    _add_fit_command(commands)
     _add_hw_commands(commands)
     listing = commands.add_parser("list", help="list targets, spaces, proxies, solvers or workloads")
     listing.add_argument("kind", choices=["targets", "spaces", "proxies", "solvers", "workloads"])
@@ -526,6 +559,31 @@ def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     show.add_argument("--png", type=Path, help="also draw it into this file; needs pip install 'mpsearch[plots]'")
     show.add_argument("--json", action="store_true", help="machine-readable output")
     show.set_defaults(command=run_hw_show)
+
+
+def _add_fit_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fit = commands.add_parser("fit", help="turn a measured table into a device file, with cross-validated errors")
+    fit.add_argument("table", type=Path, help="JSON file of mpsearch measure")
+    fit.add_argument("--out", type=Path, help="the device file to write (default: <target of the table>.yaml)")
+    fit.add_argument("--like", help="hardware model, name or path, whose clock, memories and power are taken over (default: that of the same core)")
+    fit.add_argument(
+        "--cycles-per-count",
+        type=_above_zero,
+        help="cycles for each of the table's cycles, or instructions where it has no cycles (default: its cycles as they are)",
+    )
+    fit.add_argument("--because", help="where --cycles-per-count comes from; it becomes the source of the numbers")
+    fit.add_argument("--json", action="store_true", help="machine-readable output")
+    fit.set_defaults(command=run_fit)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above 0")
+    return value
 
 
 def _positive(text: str) -> int:
