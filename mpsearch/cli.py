@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+    from mpsearch.catalog import HardwareModel
     from mpsearch.cost.fit import Fit
     from mpsearch.export.counting import Count, TargetRun
     from mpsearch.pipeline import Pipeline, Progress
@@ -96,7 +97,8 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 def run_optimize(options: argparse.Namespace) -> int:
     """Search within the budget, verify, export and report."""
     from mpsearch.pipeline import optimize
-    from mpsearch.report.tables import layer_table, limit_table, summary_table
+    from mpsearch.report.measured_tables import beside_line
+    from mpsearch.report.tables import layer_table, limit_table, reason_lines, summary_table
     from mpsearch.runs.summary import report_data
     from mpsearch.workloads.load import load_workload
 
@@ -104,13 +106,16 @@ def run_optimize(options: argparse.Namespace) -> int:
     _check_request(request)
     options.out = options.out or _default_folder(request.workload)
     with _ProgressBars(options) as progress:
-        summary, result = optimize(load_workload(request.workload), request, options.out, resume=options.resume, progress=progress)
+        workload = load_workload(request.workload)
+        summary, result = optimize(workload, request, options.out, resume=options.resume, measure=options.measure, progress=progress)
     if options.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return 0
     console, data = _console(), report_data(summary)
     for table in (layer_table(data), limit_table(data), summary_table(data)):
         console.print(table)
+    for line in (*map(beside_line, summary.measured), *reason_lines(data)):
+        console.print(line, highlight=False, markup=False, emoji=False)
     for note in summary.notes:
         _print_plainly(console, f"note: {note}")
     _print_plainly(console, f"status {summary.status}, gap {summary.gap:.2g}; config, report and C bundle in {options.out}")
@@ -208,6 +213,8 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_bundle(options: argparse.Namespace) -> int:
     """Build a bundle and run its self-test, on the host or on an emulated core, with its instructions counted; or a file of inputs, on the host."""
+    if options.target is not None and (options.inputs is not None or options.sanitize):
+        raise ExportError("--target predicts what the self-test takes; it has no use with --inputs or --sanitize.", "leave it out.")
     if options.on != "host":
         return _run_on_target(options)
     if options.inputs is not None:
@@ -218,8 +225,10 @@ def run_bundle(options: argparse.Namespace) -> int:
         report = run_selftest(options.bundle, sanitize=True, compiler=options.compiler).strip()
         return _show(options, {"bundle": str(options.bundle), "target": "host", "selftest": report})
     from mpsearch.export.host_count import run_on_host
+    from mpsearch.runs.measured import device_beside
 
-    return _show_run(options, run_on_host(options.bundle, options.compiler))
+    device, notes = device_beside(options.bundle, options.on, options.target)
+    return _show_run(options, run_on_host(options.bundle, options.compiler), device, notes)
 
 
 def _run_inputs(options: argparse.Namespace) -> int:
@@ -243,14 +252,25 @@ def _run_inputs(options: argparse.Namespace) -> int:
 
 
 def _run_on_target(options: argparse.Namespace) -> int:
+    from mpsearch.export.cores import find_core
     from mpsearch.export.qemu import run_on_target
+    from mpsearch.runs.measured import device_beside
 
     if options.inputs is not None or options.outputs is not None or options.sanitize:
         raise ExportError(f"--inputs, --outputs and --sanitize are for the host, not for {options.on}.", "leave them out, or leave out --on.")
-    return _show_run(options, run_on_target(options.bundle, options.on, options.compiler or "gcc"))
+    find_core(options.on)
+    device, notes = device_beside(options.bundle, options.on, options.target)
+    return _show_run(options, run_on_target(options.bundle, options.on, options.compiler or "gcc"), device, notes)
 
 
-def _show_run(options: argparse.Namespace, run: TargetRun) -> int:
+def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel | None, notes: Sequence[str]) -> int:
+    """Show what a bundle took beside what is predicted, and keep it where the bundle belongs to a run."""
+    from mpsearch.report.measured_tables import beside_line, beside_table
+    from mpsearch.runs.measured import add_to_report, comparison_json, measure_beside, run_folder_of
+
+    measurement = measure_beside(options.bundle, run, device, notes)
+    folder = run_folder_of(options.bundle)
+    notes = [*measurement.notes, *(add_to_report(folder, measurement) if folder and run.mismatches == 0 else ())]
     content: dict[str, object] = {
         "bundle": str(options.bundle),
         "target": run.target,
@@ -261,17 +281,28 @@ def _show_run(options: argparse.Namespace, run: TargetRun) -> int:
     if run.seconds is not None:
         content["seconds_per_inference"] = run.seconds
     if options.json:
-        content["notes"] = list(run.notes)
-        content["layers"] = {layer.layer: {**_counted(layer.count), "macs": layer.macs} for layer in run.layers}
+        content |= {name: value for name, value in comparison_json(measurement).items() if name not in content | {"cycles": None, "seconds": None}}
+        content["notes"] = notes
+        content["layers"] = {
+            counted.layer: {
+                **_counted(counted.count),
+                "macs": counted.macs,
+                "predicted_instructions": layer.predicted_instructions,
+                "predicted_cycles": layer.predicted_cycles,
+                "error": layer.error,
+            }
+            for counted, layer in zip(run.layers, measurement.layers, strict=True)
+        }
         _show(options, content)
     else:
         _show(options, {name: "not counted" if value is None else value for name, value in content.items()})
         if run.count is not None:
-            from mpsearch.report.tables import count_table
-
-            rows = [(layer.layer, layer.op, layer.precision, layer.macs, layer.count.instructions) for layer in run.layers if layer.count is not None]
-            _console().print(count_table(run.target, rows))
-        sys.stdout.writelines(f"note: {note}\n" for note in run.notes)
+            _console().print(beside_table(measurement))
+        if line := beside_line(measurement):
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.writelines(f"note: {note}\n" for note in notes)
+        if folder is not None and run.mismatches == 0:
+            sys.stdout.write(f"added to measured.json, result.json and report.html in {folder}\n")
     return 0 if run.mismatches == 0 else EXIT_FAILED
 
 
@@ -489,6 +520,7 @@ def _parser() -> argparse.ArgumentParser:
     optimize = commands.add_parser("optimize", help="the main job: search, verify, export, report")
     _add_run_options(optimize, out_required=False)
     optimize.add_argument("--resume", action="store_true", help="continue the interrupted run in --out")
+    optimize.add_argument("--measure", action="store_true", help="then run the bundle on the target's core, and report prediction beside count")
     optimize.set_defaults(command=run_optimize)
     for name, (_, _, text) in STAGES.items():
         stage = commands.add_parser(name, help=f"one stage: {text}")
@@ -541,6 +573,7 @@ def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     run = commands.add_parser("run", help="build a bundle and run its self-test, on the host or an emulated core")
     run.add_argument("bundle", type=Path, help="the bundle's folder")
     run.add_argument("--on", default="host", help=f"host, or a core that QEMU emulates: {', '.join(CORES)} (default: host)")
+    run.add_argument("--target", help="hardware model, name or path, to compare with (default: that of the run, or the one with that core)")
     run.add_argument("--compiler", choices=COMPILERS, help="default: gcc for an emulated core, $CC or cc for the host")
     run.add_argument("--inputs", type=Path, help=".npy file of int8 inputs, (samples, *input shape)")
     run.add_argument("--outputs", type=Path, help="where to save the int8 outputs (.npy)")
