@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from mpsearch.report.quantities import show_bytes, show_count, show_error, show_gap, show_quantity, show_score
+from mpsearch.report.quantities import show_bytes, show_count, show_error, show_gap, show_quantity, show_rate, show_score
 from mpsearch.report.tables import layer_table, limit_table, summary_table
 from tests.report.sample import HOSTILE, sample_report
 
@@ -82,6 +82,9 @@ def test_markup_in_names_is_shown_not_obeyed() -> None:
         (show_count(None), "–"),
         (show_bytes(1_998_336), "1,998,336"),
         (show_bytes(None), "–"),
+        (show_rate(0.73812), "0.738"),
+        (show_rate(16384), "16,384"),
+        (show_rate(None), "–"),
         (show_score(0.012345), "0.0123"),
         (show_score(float("nan")), "–"),
         (show_error(0.8333, "%"), "0.83 %"),
