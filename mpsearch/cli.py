@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -21,12 +22,14 @@ from mpsearch.runs.request import RunRequest
 from mpsearch.workloads import DEFAULT_WORKLOAD, WORKLOADS
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
 
     from mpsearch.catalog import HardwareModel
+    from mpsearch.cost.fit import Fit
     from mpsearch.export.counting import Count, TargetRun
     from mpsearch.pipeline import Pipeline, Progress
-    from mpsearch.records import BitWidthConfig
+    from mpsearch.records import BitWidthConfig, LayerGraph
 
 EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
@@ -40,7 +43,6 @@ STAGES = {
     "capture": ("graph", "graph", "trace the model into folded, fused layers"),
     "calibrate": ("stats", "stats", "gather activation ranges"),
     "score": ("scores", "scores", "score every layer at every precision"),
-    "cost": ("costs", "costs", "cost every layer at every precision"),
     "search": ("search", "found", "choose precisions within the budget, and write config.yaml"),
 }
 """Command -> (record it writes, the pipeline's name for it, help)."""
@@ -94,8 +96,6 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 def run_optimize(options: argparse.Namespace) -> int:
     """Search within the budget, verify, export and report."""
-    from rich.console import Console
-
     from mpsearch.pipeline import optimize
     from mpsearch.report.measured_tables import beside_line
     from mpsearch.report.tables import layer_table, limit_table, reason_lines, summary_table
@@ -111,17 +111,15 @@ def run_optimize(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return 0
-    console, data = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), report_data(summary)
+    console, data = _console(), report_data(summary)
     for table in (layer_table(data), limit_table(data), summary_table(data)):
         console.print(table)
     for line in (*map(beside_line, summary.measured), *reason_lines(data)):
         console.print(line, highlight=False, markup=False, emoji=False)
     for note in summary.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, emoji=False)
-    console.print(
-        f"status {summary.status}, gap {summary.gap:.2g}; config, report and C bundle in {options.out}", highlight=False, markup=False, emoji=False
-    )
-    console.print(f"next: mpsearch run {options.out / 'bundle'}", highlight=False, markup=False, emoji=False)
+        _print_plainly(console, f"note: {note}")
+    _print_plainly(console, f"status {summary.status}, gap {summary.gap:.2g}; config, report and C bundle in {options.out}")
+    _print_plainly(console, f"next: mpsearch run {options.out / 'bundle'}")
     return 0
 
 
@@ -141,9 +139,48 @@ def run_stage(options: argparse.Namespace) -> int:
             config = pipeline.config(pipeline.candidates()[0][1])
             write_config_yaml(config, options.out / "config.yaml")
             content |= {"status": value.status, "objective": value.solutions[0].objective, "bound": value.bound, "gap": value.gap}
-        if options.name == "cost":
-            content |= {"target": value.target, "uniform8": pipeline.achieved(pipeline.uniform(8))}
     return _show(options, content)
+
+
+def run_cost(options: argparse.Namespace) -> int:
+    """Predict what one config costs on the target, layer by layer; with --out, also write the costs of every layer at every precision."""
+    from mpsearch.catalog import load_hardware_model
+    from mpsearch.runs.prediction import predict, prediction_json, uniform_config
+    from mpsearch.storage import read_config_yaml
+
+    given = None if options.config is None else read_config_yaml(options.config)
+    content: dict[str, object] = {}
+    with _ProgressBars(options) as progress:
+        if options.out is not None:
+            pipeline = _pipeline(options, progress)
+            pipeline.folder.drop("costs")
+            uniform = pipeline.uniform(options.bits)
+            content = {"record": str(options.out / "costs.json"), f"uniform{options.bits}": pipeline.achieved(uniform)}
+            graph, hardware, config = pipeline.graph, pipeline.hardware, given or pipeline.config(uniform)
+        else:
+            request = _request(options)
+            _check_request(request)
+            graph, hardware = _graph_of(request.workload), load_hardware_model(request.target)
+            config = given or uniform_config(graph, options.bits)
+        narrow = given is None and any(precision.weight_bits != options.bits for _, precision in config.precisions)
+        name = str(options.config) if given else f"uniform {options.bits}" + (" where the space offers it" if narrow else "")
+        prediction = predict(graph, config, name, hardware)
+    content = prediction_json(prediction) | content
+    if options.json:
+        return _show(options, content)
+    from mpsearch.report.cost_tables import layer_cost_table, totals_table
+
+    console = _console()
+    console.print(layer_cost_table(f"{name} on {hardware.name}", prediction.layers))
+    console.print(totals_table(content))
+    if hardware.accuracy:
+        stated = hardware.accuracy
+        _print_plainly(console, f"error of the model, a layer: median {stated.median:.1%}, worst tenth {stated.worst_tenth:.1%} ({stated.source})")
+    for note in prediction.notes:
+        _print_plainly(console, f"note: {note}")
+    if options.out is not None:
+        _print_plainly(console, f"costs of every layer at every precision: {content['record']}")
+    return 0
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -264,9 +301,7 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
     else:
         _show(options, {name: "not counted" if value is None else value for name, value in content.items()})
         if run.count is not None:
-            from rich.console import Console
-
-            Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(beside_table(measurement))
+            _console().print(beside_table(measurement))
         if line := beside_line(measurement):
             sys.stdout.write(f"{line}\n")
         sys.stdout.writelines(f"note: {note}\n" for note in notes)
@@ -281,6 +316,71 @@ def _counted(count: Count | None) -> dict[str, object]:
         return {"instructions": None}
     known: dict[str, object] = {"instructions": count.instructions}
     return known if count.cycles is None else known | {"cycles_estimate": count.cycles}
+
+
+def run_hw_show(options: argparse.Namespace) -> int:
+    """Draw a device's roofline, with a network's layers on it if one is named."""
+    from mpsearch.catalog import load_hardware_model
+    from mpsearch.report.device import device_json, device_tables
+    from mpsearch.report.roofline import make_roofline, roofline_json
+
+    hardware = load_hardware_model(options.target)
+    roofline = make_roofline(hardware)
+    if options.workload is not None:
+        from mpsearch.runs.prediction import predict, uniform_config
+        from mpsearch.storage import read_config_yaml
+
+        given = None if options.config is None else read_config_yaml(options.config)
+        graph = _graph_of(options.workload)
+        prediction = predict(graph, given or uniform_config(graph, options.bits), str(options.config or f"uniform {options.bits}"), hardware)
+        roofline = make_roofline(hardware, prediction.layers, f"{options.workload}, {prediction.config}")
+    if options.png is not None:
+        from mpsearch.report.roofline_picture import save_roofline
+
+        save_roofline(roofline, options.png)
+    if options.json:
+        return _show(options, {"schema": 1} | device_json(hardware) | roofline_json(roofline))
+    from mpsearch.report.roofline_text import point_table, roof_table, roofline_plot
+
+    console = _console()
+    console.print(roofline_plot(roofline, min(console.width, PLAIN_WIDTH)))
+    if not roofline.points:
+        _print_plainly(console, hardware.description)
+    for table in [point_table(roofline)] if roofline.points else [roof_table(roofline), *device_tables(hardware)]:
+        console.print(table)
+    if options.png is not None:
+        _print_plainly(console, f"drawn to {options.png}")
+    return 0
+
+
+def run_fit(options: argparse.Namespace) -> int:
+    """Turn a measured table into a device file."""
+    from mpsearch.cost.device_file import write_device_file
+    from mpsearch.cost.fit import Scale, find_like, fit_device
+    from mpsearch.records import MeasuredTable
+    from mpsearch.storage import load_record
+
+    table = load_record(options.table, MeasuredTable)
+    scale = None if options.cycles_per_count is None else Scale(cycles_per_count=options.cycles_per_count, source=options.because or "as given")
+    out = options.out or Path(f"{table.target}.yaml")
+    fit = fit_device(table, find_like(table, options.like), out.stem, scale)
+    write_device_file(fit.hardware, out)
+    return _show_fit(options, fit, out)
+
+
+def _show_fit(options: argparse.Namespace, fit: Fit, out: Path) -> int:
+    from dataclasses import asdict
+
+    if options.json:
+        return _show(options, {"device": str(out), "name": fit.hardware.name, "errors": [asdict(error) for error in fit.errors]})
+    from rich.console import Console
+
+    from mpsearch.report.tables import error_table
+
+    rows = [(error.title, error.what, error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors]
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(error_table(fit.hardware.name, rows))
+    sys.stdout.write(f"device: {out}\nnext: mpsearch cost --target {out}\n")
+    return 0
 
 
 def run_list(options: argparse.Namespace) -> int:
@@ -352,9 +452,27 @@ def _config(options: argparse.Namespace) -> BitWidthConfig:
     return read_config_yaml(options.config or options.out / "config.yaml")
 
 
+def _graph_of(workload: str) -> LayerGraph:
+    """Return the captured network, for the commands that need no data."""
+    from mpsearch.pipeline import captured_graph
+    from mpsearch.workloads.load import load_workload
+
+    return captured_graph(load_workload(workload))
+
+
 def _default_folder(workload: str) -> Path:
     name = Path(workload.rpartition(":")[2] or workload).name
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _print_plainly(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, emoji=False)
 
 
 class _ProgressBars:
@@ -412,6 +530,11 @@ def _parser() -> argparse.ArgumentParser:
         stage = commands.add_parser(name, help=f"one stage: {text}")
         _add_run_options(stage, out_required=True)
         stage.set_defaults(command=run_stage)
+    cost = commands.add_parser("cost", help="predict what a config costs on the target, layer by layer; with --out, the stage: every precision")
+    _add_run_options(cost, out_required=False)
+    cost.add_argument("--config", type=Path, help="config.yaml (default: --bits everywhere)")
+    cost.add_argument("--bits", type=int, choices=range(2, 9), default=8, help="weight bits of every layer, with 8-bit activations (default: 8)")
+    cost.set_defaults(command=run_cost)
     for name, command, text in (
         ("evaluate", run_evaluate, "measure the true error of a config's integer model"),
         ("apply", run_apply, "quantise the model as a config says"),
@@ -422,6 +545,8 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--config", type=Path, help="config.yaml; default: the one in --out")
         stage.set_defaults(command=command)
     _add_bundle_command(commands)
+    _add_fit_command(commands)
+    _add_hw_commands(commands)
     listing = commands.add_parser("list", help="list targets, spaces, proxies, solvers or workloads")
     listing.add_argument("kind", choices=["targets", "spaces", "proxies", "solvers", "workloads"])
     listing.add_argument("--json", action="store_true", help="machine-readable output")
@@ -459,6 +584,43 @@ def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     run.add_argument("--sanitize", action="store_true", help="build with address and undefined-behaviour sanitizers")
     run.add_argument("--json", action="store_true", help="machine-readable output")
     run.set_defaults(command=run_bundle)
+
+
+def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    hardware = commands.add_parser("hw", help="look at hardware models: show").add_subparsers(dest="hw_command", metavar="COMMAND", required=True)
+    show = hardware.add_parser("show", help="draw a device's roofline, with a network's layers on it")
+    show.add_argument("target", help="hardware model, name or path")
+    show.add_argument("workload", nargs="?", help="built-in name or file.py:function; without it only the device is shown")
+    show.add_argument("--config", type=Path, help="config.yaml (default: --bits everywhere)")
+    show.add_argument("--bits", type=int, choices=range(2, 9), default=8, help="weight bits of every layer, with 8-bit activations (default: 8)")
+    show.add_argument("--png", type=Path, help="also draw it into this file; needs pip install 'mpsearch[plots]'")
+    show.add_argument("--json", action="store_true", help="machine-readable output")
+    show.set_defaults(command=run_hw_show)
+
+
+def _add_fit_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fit = commands.add_parser("fit", help="turn a measured table into a device file, with cross-validated errors")
+    fit.add_argument("table", type=Path, help="JSON file of mpsearch measure")
+    fit.add_argument("--out", type=Path, help="the device file to write (default: <target of the table>.yaml)")
+    fit.add_argument("--like", help="hardware model, name or path, whose clock, memories and power are taken over (default: that of the same core)")
+    fit.add_argument(
+        "--cycles-per-count",
+        type=_above_zero,
+        help="cycles for each of the table's cycles, or instructions where it has no cycles (default: its cycles as they are)",
+    )
+    fit.add_argument("--because", help="where --cycles-per-count comes from; it becomes the source of the numbers")
+    fit.add_argument("--json", action="store_true", help="machine-readable output")
+    fit.set_defaults(command=run_fit)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above 0")
+    return value
 
 
 def _positive(text: str) -> int:

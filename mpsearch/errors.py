@@ -10,6 +10,7 @@
     ├── BudgetError             a budget that cannot be read                              exit 2
     ├── RecordError             a saved record that is missing, damaged or foreign        exit 2
     ├── ExportError             a bundle that cannot be written, built or run             exit 2
+    ├── PlotError               a picture that cannot be drawn                            exit 2
     ├── InfeasibleBudgetError   a budget that no config meets                             exit 3
     └── SolverError             a solver that stopped without an answer                   exit 4
 
@@ -73,6 +74,10 @@ class RecordError(MpsearchError):
 
 class ExportError(MpsearchError):
     """A bundle cannot be written, built or run."""
+
+
+class PlotError(MpsearchError):
+    """A picture cannot be drawn."""
 
 
 class InfeasibleBudgetError(MpsearchError):

@@ -184,7 +184,7 @@ class Pipeline:
 
     def config(self, choice: tuple[int, ...]) -> BitWidthConfig:
         """Return a choice of one precision per group as a precision per layer."""
-        chosen = {name: self.scores.precisions[index] for group, index in zip(self.graph.groups, choice, strict=True) for name in group.layers}
+        chosen = {name: self.costs.precisions[index] for group, index in zip(self.graph.groups, choice, strict=True) for name in group.layers}
         return BitWidthConfig(
             model_digest=self.graph.model_digest, precisions=tuple((layer.name, chosen[layer.name]) for layer in self.graph.weighted_layers)
         )
@@ -247,7 +247,7 @@ class Pipeline:
 
     def uniform(self, bits: int) -> tuple[int, ...]:
         """Return the choice of one weight bit-width everywhere, as far as it is offered."""
-        return uniform_choice(self.graph.groups, self.scores.precisions, self.offered, bits)
+        return uniform_choice(self.graph.groups, self.costs.precisions, self.offered, bits)
 
     def best_uniform(self) -> tuple[int, ...] | None:
         """Return the widest uniform choice within the budget, or None."""
@@ -382,14 +382,7 @@ class Pipeline:
 
     def _capture(self) -> LayerGraph:
         self.progress("capture", 0, 1)
-        example = self.workload.calibration[0]
-        graph = capture(self.workload.model, example)
-        with torch.no_grad():
-            wanted = self.workload.model(*(example if isinstance(example, tuple) else (example,)))
-            got = from_memory(graph, RealNetwork(graph).output(example))
-        difference = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)) if got.shape == wanted.shape else float("inf")
-        if difference > 1e-3:
-            raise GraphError(f"The captured graph differs from the model by {difference:.2g} of its largest output on the first calibration batch.")
+        graph = captured_graph(self.workload)
         self.progress("capture", 1, 1)
         return graph
 
@@ -437,6 +430,23 @@ class Pipeline:
     def _trial(self, kind: TrialKind, choice: tuple[int, ...], error: float) -> Trial:
         score = float(sum(self.scores.score[group, index] for group, index in enumerate(choice)))
         return Trial(kind=kind, choice=choice, config=self.config(choice), score=score, costs=tuple(self.achieved(choice).items()), error=error)
+
+
+def captured_graph(workload: Workload) -> LayerGraph:
+    """Return the graph of a workload's model, checked against the model itself on the first calibration batch.
+
+    Raises:
+        GraphError: The model cannot be captured, or the graph computes something else.
+    """
+    example = workload.calibration[0]
+    graph = capture(workload.model, example)
+    with torch.no_grad():
+        wanted = workload.model(*(example if isinstance(example, tuple) else (example,)))
+        got = from_memory(graph, RealNetwork(graph).output(example))
+    difference = float((got - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12)) if got.shape == wanted.shape else float("inf")
+    if difference > 1e-3:
+        raise GraphError(f"The captured graph differs from the model by {difference:.2g} of its largest output on the first calibration batch.")
+    return graph
 
 
 def optimize(

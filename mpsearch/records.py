@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -435,6 +435,41 @@ class LayerGraph:
 
 
 # ---------------------------------------------------------------- precision
+
+
+class Widths(Protocol):
+    """Bits of a layer's operands as a device sees them: a Precision, or DeviceWidths beyond what a search offers."""
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits per weight."""
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits per input activation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class DeviceWidths:
+    """Bits of a layer's operands on a device that computes more widths than a Precision names, binary ones for instance.
+
+    Attributes:
+        weight_bits: Bits per weight, 1 to 32.
+        activation_bits: Bits per input activation, 1 to 32.
+    """
+
+    weight_bits: int
+    activation_bits: int
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("weight_bits", "activation_bits"):
+            if not 1 <= getattr(self, name) <= 32:
+                raise QuantizationError(f"DeviceWidths: {name} is {getattr(self, name)}, wanted 1 to 32.")
+
+    def __str__(self) -> str:
+        """Return the printed form, that of a Precision."""
+        return f"w{self.weight_bits}a{self.activation_bits}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -20,7 +20,7 @@ import mpsearch
 from mpsearch.quant.native import LIBRARY
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "ray", "mlflow", "sklearn", "pulp", "optuna")
+HEAVY = ("torch", "ray", "mlflow", "sklearn", "pulp", "optuna", "matplotlib")
 
 
 def run(*arguments: str, folder: Path = ROOT, python_path: str = str(ROOT)) -> subprocess.CompletedProcess[str]:

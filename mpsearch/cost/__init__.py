@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.flash import measure_flash
-from mpsearch.cost.latency import gives_energy, measure_energy, measure_latency
+from mpsearch.cost.latency import gives_energy, measure_energy, measure_latency, peak_bytes_per_cycle
 from mpsearch.cost.layers import LayerCost, layer_costs
 from mpsearch.cost.offered import offered_precisions
 from mpsearch.cost.operations import measure_bits, measure_bops, measure_macs
@@ -16,7 +16,16 @@ from mpsearch.cost.request import CostRequest
 from mpsearch.errors import RecordError, nearest_names
 from mpsearch.records import CostTable, LayerGraph, MetricCost, Precision
 
-__all__ = ["HARDWARE_METRICS", "METRICS", "LayerCost", "build_cost_table", "gives_energy", "layer_costs", "offered_precisions"]
+__all__ = [
+    "HARDWARE_METRICS",
+    "METRICS",
+    "LayerCost",
+    "build_cost_table",
+    "gives_energy",
+    "layer_costs",
+    "offered_precisions",
+    "peak_bytes_per_cycle",
+]
 
 Metric = Callable[[CostRequest], MetricCost]
 

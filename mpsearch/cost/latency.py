@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 
 from mpsearch.catalog import HardwareModel
+from mpsearch.cost.array import array_steps, row_bytes
 from mpsearch.cost.counted import COUNTED
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
 from mpsearch.errors import HardwareModelError
-from mpsearch.records import Layer, MetricCost, Precision
+from mpsearch.records import Layer, LayerShape, MetricCost, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +110,14 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     rate = hardware.rate(shape.operator, precision)
     if rate is None:
         raise HardwareModelError(
-            f"Layer '{work.name}': target '{hardware.name}' has no rate for {shape.operator} at {precision or 'a8'}.",
+            f"Layer '{work.name}': target '{hardware.name}' has no rate for {shape.operator} at {precision or 'a8'}; "
+            f"{_what_there_is(shape, hardware)}.",
             "add the rate, with its source, to the device's file, or choose another space.",
         )
-    traffic = memory_traffic(work, hardware)
+    traffic = memory_traffic(work, hardware) | row_bytes(work, hardware, rate.array)
+    home = hardware.activation_memory(work.live_bytes)
+    if home.result_bytes and shape.has_weights:
+        traffic[home.name] += shape.output_values * home.result_bytes.value - work.output_bytes
     terms = [(term, COUNTED[term.per](shape)) for term in hardware.terms if term.applies(shape.operator, precision)]
     instructions = None
     if rate.per_instruction is not None:
@@ -120,7 +125,7 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     energy = {memory.name: memory.picojoules_per_byte.value if memory.picojoules_per_byte else 0.0 for memory in hardware.memories}
     picojoules = shape.steps * (rate.picojoules or 0.0) + sum(moved * energy[name] for name, moved in traffic.items())
     return Roofline(
-        compute=shape.steps / rate.per_cycle,
+        compute=(array_steps(shape, rate.array) if rate.array else shape.steps) / rate.per_cycle,
         memories=tuple((memory.name, traffic[memory.name] / memory.bytes_per_cycle.value) for memory in hardware.memories),
         terms=sum(count * term.cycles for term, count in terms),
         instructions=instructions,
@@ -128,29 +133,67 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     )
 
 
+def _what_there_is(shape: LayerShape, hardware: HardwareModel) -> str:
+    """Return what a device has of an operator; of one it has not at all, which operators it has."""
+    if having := hardware.precisions(shape.operator):
+        return f"it has {shape.operator} at {', '.join(map(str, having))}"
+    entries = [rates for rates in hardware.compute if shape.operator in rates.operators]
+    if entries:
+        return f"it has {shape.operator} at {', '.join(f'a{rates.activation_bits}' for rates in entries)}"
+    return f"it has {', '.join(dict.fromkeys(name for rates in hardware.compute for name in rates.operators))}"
+
+
 def memory_traffic(work: LayerWork, hardware: HardwareModel) -> dict[str, float]:
     """Return memory name -> bytes that a layer moves in or out of it.
 
-    Without a buffer every byte moves once; through a buffer that holds either the constants or the activations of a layer at once, too. A layer
-    that fits in neither way keeps a part of one of them in half of the buffer and streams the other past it, once for each part: whichever moves
-    fewer bytes.
+    Without a buffer every byte moves once between its home and the core. Through a buffer it moves from its home to the buffer, as often as
+    `passes_through` says; what lives in the buffer itself stays there, and then everything moves once.
     """
-    activations = work.input_bytes + work.output_bytes
-    moved_weights, moved_activations = float(work.constant_bytes), float(activations)
-    buffer = hardware.buffer
-    if buffer is not None:
-        half = buffer.size_bytes.value / 2
-        weight_parts, activation_parts = math.ceil(work.constant_bytes / half), math.ceil(activations / half)
-        if weight_parts > 1 and activation_parts > 1:
-            keep_weights = work.constant_bytes + work.input_bytes * weight_parts + work.output_bytes
-            keep_activations = work.constant_bytes * activation_parts + activations
-            if keep_weights <= keep_activations:
-                moved_activations = float(work.input_bytes * weight_parts + work.output_bytes)
-            else:
-                moved_weights = float(work.constant_bytes * activation_parts)
+    weight_home, activation_home, buffer = hardware.weight_memory, hardware.activation_memory(work.live_bytes), hardware.buffer
+    weight_passes = input_passes = 1
+    if buffer is not None and buffer not in (weight_home, activation_home):
+        weight_passes, input_passes = passes_through(buffer.size_bytes.value, work.constant_bytes, work.input_bytes)
+    weights = float(work.constant_bytes * weight_passes)
+    activations = float(work.input_bytes * input_passes + work.output_bytes)
     traffic = dict.fromkeys((memory.name for memory in hardware.memories), 0.0)
-    traffic[hardware.weight_memory.name] += moved_weights
-    traffic[hardware.activation_memory(work.live_bytes).name] += moved_activations
-    if buffer is not None:
-        traffic[buffer.name] += moved_weights + moved_activations
+    for home, moved in ((weight_home, weights), (activation_home, activations)):
+        traffic[home.name] += moved
+        if buffer is not None and buffer != home:
+            traffic[buffer.name] += moved
     return traffic
+
+
+def passes_through(buffer_bytes: float, constant_bytes: int, input_bytes: int) -> tuple[int, int]:
+    """Return how often the constants, and how often the inputs, of a layer are read from their homes through a buffer.
+
+    Half of the buffer keeps a part of the one; the other half streams the other past it in small pieces, and outputs away from it, each written once.
+    The streamed one is read once for each part of the kept one: once in all if that fits into half of the buffer. Of the two orders, the one that
+    reads fewer bytes (weights stationary or inputs stationary). Rows that parts of a convolution's input share are not counted twice.
+
+    Args:
+        buffer_bytes: Capacity, > 0.
+        constant_bytes: Weights and all that goes with them.
+        input_bytes: All inputs.
+    """
+    half = buffer_bytes / 2
+    constant_parts, input_parts = max(1, math.ceil(constant_bytes / half)), max(1, math.ceil(input_bytes / half))
+    if constant_bytes + input_bytes * constant_parts <= constant_bytes * input_parts + input_bytes:
+        return 1, constant_parts
+    return input_parts, 1
+
+
+def peak_bytes_per_cycle(hardware: HardwareModel) -> float:
+    """Return the bytes per cycle that no layer moves faster than: the slope of the roof.
+
+    Weights and activations that live in two memories move at the same time, so the rates of their homes add up; what passes a buffer is no faster
+    than the buffer.
+    """
+    weight_home, buffer = hardware.weight_memory, hardware.buffer
+    rates = []
+    for home in (memory for memory in hardware.memories if "activations" in memory.holds):
+        homes = [weight_home] if home == weight_home else [weight_home, home]
+        rate = sum(memory.bytes_per_cycle.value for memory in homes)
+        if buffer is not None:
+            rate = buffer.bytes_per_cycle.value if buffer in homes else min(rate, buffer.bytes_per_cycle.value)
+        rates.append(rate)
+    return max(rates)

@@ -21,6 +21,7 @@ class LayerCost:
     Attributes:
         layer: Its name.
         op: Its kind, e.g. "Conv2d".
+        operator: Its operator class, which the device's rates are listed by.
         precision: None for a layer without weights.
         macs: Multiply-accumulates.
         flash_bytes: Its constants.
@@ -31,10 +32,14 @@ class LayerCost:
         energy_j: On the target; None without one, or if its file gives no energy.
         instructions: On the target; None without one, or if its file says nothing about them.
         binding: The resource that takes longest, see `Roofline.binding`; "" without a target.
+        compute_cycles: Arithmetic alone; None without a target.
+        memory_cycles: (memory, cycles of its traffic alone), in the order of the device's file; empty without a target.
+        overhead_cycles: What comes on top of the slowest of these; None without a target.
     """
 
     layer: str
     op: str
+    operator: str
     precision: Precision | None
     macs: int
     flash_bytes: int
@@ -45,6 +50,20 @@ class LayerCost:
     energy_j: float | None = None
     instructions: float | None = None
     binding: str = ""
+    compute_cycles: float | None = None
+    memory_cycles: tuple[tuple[str, float], ...] = ()
+    overhead_cycles: float | None = None
+
+    @property
+    def attained_macs_per_cycle(self) -> float | None:
+        """MACs per cycle of the whole layer; None without MACs or a target."""
+        return self.macs / self.cycles if self.macs and self.cycles else None
+
+    @property
+    def attainable_macs_per_cycle(self) -> float | None:
+        """MACs per cycle that arithmetic and traffic alone allow; None without MACs or a target."""
+        slowest = max(self.compute_cycles or 0.0, *(cycles for _, cycles in self.memory_cycles), 0.0)
+        return self.macs / slowest if self.macs and slowest else None
 
 
 def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareModel | None = None) -> tuple[LayerCost, ...]:
@@ -70,6 +89,7 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
             LayerCost(
                 layer=layer.name,
                 op=type(layer.op).__name__,
+                operator=work.shape.operator,
                 precision=precision,
                 macs=layer.macs,
                 flash_bytes=work.constant_bytes,
@@ -80,6 +100,9 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
                 energy_j=layer_energy(roofline, hardware) if roofline and hardware and gives_energy(hardware) else None,
                 instructions=roofline.instructions if roofline else None,
                 binding=roofline.binding if roofline else "",
+                compute_cycles=roofline.compute if roofline else None,
+                memory_cycles=roofline.memories if roofline else (),
+                overhead_cycles=roofline.terms if roofline else None,
             )
         )
     return tuple(costs)

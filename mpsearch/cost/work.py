@@ -10,7 +10,7 @@ from mpsearch.graph.liveness import live_bytes
 from mpsearch.graph.shapes import layer_shape
 from mpsearch.quant.activation_bits import DEFAULT_BITS
 from mpsearch.quant.packed_size import constant_bytes
-from mpsearch.records import Layer, LayerGraph, LayerShape, Precision
+from mpsearch.records import Layer, LayerGraph, LayerShape, Precision, Widths
 
 __all__ = ["LayerWork", "default_live_bytes", "layer_shape", "layer_work"]
 
@@ -31,7 +31,7 @@ class LayerWork:
 
     name: str
     shape: LayerShape
-    precision: Precision | None
+    precision: Widths | None
     constant_bytes: int
     input_bytes: int
     output_bytes: int

@@ -59,6 +59,7 @@ ALIGNMENT = 4
 _LARGEST_UINT16 = 65535
 _TILE_VALUES = 64
 _PIXELS_OF_PLANES = 4
+_PIXELS_AS_PACKED = 3
 _MULTIPLIED_AS_PACKED = (2, 4, 8)
 _DEPTHWISE_TILE = 32
 _DEPTHWISE_UNPACKED = 16
@@ -168,7 +169,8 @@ def _strip_bytes(graph: LayerGraph, layer: Layer) -> int:
 
 def _tile_bytes(values: int, pixels: int, bits: int) -> int:
     """Return the bytes of a few of the layer's pixels, of that many values, laid out for the products: mps_tile_bytes in C."""
-    each = 8 if pixels >= _PIXELS_OF_PLANES and bits not in _MULTIPLIED_AS_PACKED else 4 if pixels > 1 else 2
+    most, largest = (_PIXELS_AS_PACKED, 6) if bits in _MULTIPLIED_AS_PACKED else (_PIXELS_OF_PLANES, 8)
+    each = largest if pixels >= most else 4 if pixels > 1 else 2
     return -(-values // _TILE_VALUES) * _TILE_VALUES * each
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -90,3 +92,15 @@ def show_used(row: LimitRow) -> str:
 def _layer_cells(row: LayerRow, with_cycles: bool) -> list[str]:
     cells = [row.name, row.op, row.precision or MISSING, show_score(row.score), show_bytes(row.flash_bytes), show_count(row.macs)]
     return [*cells, show_count(row.cycles)] if with_cycles else cells
+
+
+def error_table(name: str, rows: Sequence[tuple[str, str, int, int, float, float]]) -> Table:
+    """Return the cross-validated errors of a fit: operator, what, shapes, rows, median and worst tenth (0.1 is 10 %)."""
+    table = Table(title=Text(f"{name}: layers whose shape took no part in the fit", style="table.title"), title_justify="left", box=SIMPLE_HEAD)
+    for header in ("operator", "what"):
+        table.add_column(header)
+    for header in ("shapes", "rows", "median error", "worst tenth"):
+        table.add_column(header, justify="right")
+    for operator, what, shapes, layers, median, worst in rows:
+        table.add_row(operator, what, str(shapes), str(layers), f"{median:.1%}", f"{worst:.1%}")
+    return table

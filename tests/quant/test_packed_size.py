@@ -92,11 +92,11 @@ def test_average_pooling_stores_a_divisor_for_each_count_only_where_counts_diffe
     assert constant_bytes(graph, graph.layers[0], None) == {1: 40, 4: 52}[divisors]
 
 
-def test_scratch_holds_two_pixels_in_words_or_four_of_odd_widths_and_a_window() -> None:
-    assert scratch_bytes(CONV, CONV.layers[0], W4) == 4 * 64 + 28  # 27 values a window
+def test_scratch_holds_three_pixels_in_pairs_or_four_of_odd_widths_and_a_window() -> None:
+    assert scratch_bytes(CONV, CONV.layers[0], W4) == 6 * 64 + 28  # 27 values a window
     assert scratch_bytes(CONV, CONV.layers[0], Precision(weight_bits=3)) == 8 * 64 + 28
     pointwise = make_graph(weighted("pw", Conv2d(), (8, 1, 1, 65), "pw"), x=(8, 8, 65), y=(8, 8, 8))
-    assert scratch_bytes(pointwise, pointwise.layers[0], W4) == 4 * 128
+    assert scratch_bytes(pointwise, pointwise.layers[0], W4) == 6 * 128
     assert scratch_bytes(pointwise, pointwise.layers[0], Precision(weight_bits=7)) == 8 * 128
     single = make_graph(weighted("fc", Linear(), (8, 65), "fc"), x=(65,), y=(8,))
     assert scratch_bytes(single, single.layers[0], Precision(weight_bits=8)) == 2 * 128
@@ -124,7 +124,7 @@ def test_depthwise_convolutions_take_bytes_only() -> None:
 
 def test_nibbles_are_unpacked_into_a_window_and_16_bits_into_two_windows_of_twice_the_size() -> None:
     dense = make_graph(weighted("fc", Linear(), (8, 65), "fc"), x=(3, 65), y=(3, 8))
-    assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=8, activation_bits=4)) == 4 * 128 + 68
+    assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=8, activation_bits=4)) == 6 * 128 + 68
     assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=8, activation_bits=16)) == 2 * 2 * 68
     assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=5, activation_bits=16)) == 2 * 2 * 68 + 68
     assert scratch_bytes(dense, dense.layers[0], Precision(weight_bits=5), output_bits=16) == 2 * 2 * 68 + 68

@@ -21,7 +21,8 @@ static inline size_t mps_tile_pixels(size_t left, unsigned bits) {
   (void)bits;
   return left < 4 ? left : 4;
 #elif MPS_SIMD
-  return left >= 4 && mps_has_planes(bits) ? 4 : left < 2 ? left : 2;
+  if (mps_has_planes(bits)) return left >= 4 ? 4 : left < 2 ? left : 2;
+  return left == 4 ? 2 : left < 3 ? left : 3;
 #else
   (void)bits;
   return left < 2 ? left : 2;
@@ -52,7 +53,7 @@ typedef struct {
 /* The largest layout of all instruction sets: bytes a value for several pixels or a single one, whole vectors of packed weights.
    [in] pixels  of the layer */
 static inline size_t mps_tile_bytes(size_t values, size_t pixels, unsigned bits) {
-  const size_t each = pixels >= 4 && mps_has_planes(bits) ? 8 : pixels > 1 ? 4 : 2;
+  const size_t several = mps_has_planes(bits) ? pixels >= 4 ? 8 : 4 : pixels >= 3 ? 6 : 4, each = pixels > 1 ? several : 2;
   return ((values + 63) & ~(size_t)63) * each;
 }
 

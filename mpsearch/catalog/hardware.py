@@ -1,83 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds and validates search spaces and hardware models, by name among the shipped files or by path.
-
-A file is checked once, here, against the frozen dataclasses below; what comes out can be trusted.
-"""
+"""Hardware models: what one YAML file says about a device."""
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, get_args
 
-import yaml
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints
 
-from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
-from mpsearch.records import WEIGHTED_CLASSES, Precision
-
-Record = TypeVar("Record", "SearchSpace", "HardwareModel")
-Kind = Literal["search_spaces", "hw_models"]
+from mpsearch.records import WEIGHTED_CLASSES, Precision, Widths
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Bits = Annotated[int, Field(ge=2, le=16)]
-BitChoice = Annotated[tuple[Bits, ...], Field(min_length=1)]
 
-COUNTABLE = (
+Countable = Literal[
     "call",
     "output",
+    "output_pixel",
     "input",
+    "input_pixel",
     "step",
     "pixel",
     "channel",
     "weight",
     "laid_value",
+    "laid_vector",
     "gathered_value",
-)
+    "gathered_run",
+    "idle_step_2",
+    "idle_step_3",
+    "idle_step_4",
+    "filled_step_8",
+    "filled_step_16",
+    "ragged_output",
+    "ragged_channel_step",
+    "channel_tile",
+    "block_4",
+    "block_4_row",
+    "block_4_line",
+    "block_16_line",
+    "block_16_tap",
+    "block_16_pixel",
+    "block_16_step",
+    "strided_output",
+    "odd_column_output",
+    "odd_row_output",
+    "other_kernel_row",
+    "other_kernel_step",
+    "other_kernel_odd_step",
+    "other_kernel_pixel",
+    "other_kernel_run",
+    "window_row",
+    "copied_run",
+    "transposed_value",
+]
+COUNTABLE: tuple[Countable, ...] = get_args(Countable)
 """What a term may be paid for; `mpsearch.cost.counted` counts them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSpace:
-    """Which precisions each layer may take.
-
-    Attributes:
-        name: As in the file's name.
-        description: What it is for.
-        weight_bits: Bits per weight that any layer may take.
-        activation_bits: Bits per activation.
-        first_layer: Weight bits that the first layer with weights may take.
-        last_layer: Weight bits that the last layer with weights may take.
-        depthwise: Weight bits that depthwise convolutions may take.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    name: Text
-    description: Text
-    weight_bits: BitChoice
-    activation_bits: BitChoice
-    first_layer: BitChoice
-    last_layer: BitChoice
-    depthwise: BitChoice
-
-    def __post_init__(self) -> None:
-        """Check that bits rise and that every rule picks from the space."""
-        for key in ("weight_bits", "activation_bits", "first_layer", "last_layer", "depthwise"):
-            bits = getattr(self, key)
-            if list(bits) != sorted(set(bits)):
-                raise ValueError(f"{key} is {list(bits)}, wanted distinct bits in rising order")
-        for key in ("first_layer", "last_layer", "depthwise"):
-            if strange := set(getattr(self, key)) - set(self.weight_bits):
-                raise ValueError(f"{key} allows {sorted(strange)}, which weight_bits {list(self.weight_bits)} lacks")
-
-    @property
-    def precisions(self) -> tuple[Precision, ...]:
-        """Every precision of the space, rising in bits."""
-        return tuple(Precision(weight_bits=weight, activation_bits=activation) for weight in self.weight_bits for activation in self.activation_bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +75,26 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Content = Literal["weights", "activations"]
 
 
+Lanes = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiplierArray:
+    """A spatial array of multipliers: it computes a block of a matrix product at a time, and what a layer leaves empty of a block is lost.
+
+    Attributes:
+        inputs: Values of each window that are multiplied and summed at once.
+        outputs: Output channels at once.
+        pixels: Output pixels (rows of a dense layer) at once.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    inputs: Lanes = 1
+    outputs: Lanes = 1
+    pixels: Lanes = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeRates:
     """Peak arithmetic of some operators at one width of activations, in one table with one source.
@@ -111,6 +108,7 @@ class ComputeRates:
         values_per_instruction: Likewise for operators without weights.
         picojoules_per_mac: Bits per weight -> energy of one multiply-accumulate; None if the file gives none.
         picojoules_per_value: Likewise for operators without weights.
+        array: The array whose blocks the layers are padded to; macs_per_cycle is then what all its lanes do. None where no lanes go idle.
         source: Where the numbers come from.
     """
 
@@ -124,6 +122,7 @@ class ComputeRates:
     values_per_instruction: Rate | None = None
     picojoules_per_mac: dict[DeviceBits, Number] | None = None
     picojoules_per_value: Number | None = None
+    array: MultiplierArray | None = None
     source: Text
 
     def __post_init__(self) -> None:
@@ -138,6 +137,8 @@ class ComputeRates:
             table = getattr(self, name)
             if table is not None and set(table) != set(self.macs_per_cycle or ()):
                 raise ValueError(f"{name} has weight bits {sorted(table)}, wanted those of macs_per_cycle, {sorted(self.macs_per_cycle or ())}")
+        if self.array is not None and self.macs_per_cycle is None:
+            raise ValueError(f"{', '.join(self.operators)}: wanted array only where there is macs_per_cycle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +149,13 @@ class RateOf:
         per_cycle: MACs (values, without weights) per cycle.
         per_instruction: Likewise per instruction; None if the file gives none.
         picojoules: Of one MAC (value); None if the file gives none.
+        array: The array that does them; None where no lanes go idle.
     """
 
     per_cycle: float
     per_instruction: float | None = None
     picojoules: float | None = None
+    array: MultiplierArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,17 +174,7 @@ class Term:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    per: Literal[
-        "call",
-        "output",
-        "input",
-        "step",
-        "pixel",
-        "channel",
-        "weight",
-        "laid_value",
-        "gathered_value",
-    ]
+    per: Countable
     cycles: Number
     instructions: Number | None = None
     operators: Operators | None = None
@@ -189,7 +182,7 @@ class Term:
     activation_bits: tuple[DeviceBits, ...] | None = None
     source: Text
 
-    def applies(self, operator: str, precision: Precision | None) -> bool:
+    def applies(self, operator: str, precision: Widths | None) -> bool:
         """Return whether a layer pays it."""
         weight, activation = (None, 8) if precision is None else (precision.weight_bits, precision.activation_bits)
         return (
@@ -211,6 +204,10 @@ class Memory:
         size_bytes: Capacity.
         bytes_per_cycle: Sequential rate, bytes per core cycle.
         picojoules_per_byte: Energy of moving a byte; None if the file gives none.
+        feeds_array: Whether an array of multipliers takes whole rows of windows and weights from here, and results leave on a way of their own;
+            only these rows count then, for operators that have an array.
+        result_bytes: What each output value of a layer with weights moves here, where sums pass through before they are requantised; None where only
+            the stored output does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -221,6 +218,8 @@ class Memory:
     size_bytes: Quantity
     bytes_per_cycle: Quantity
     picojoules_per_byte: Quantity | None = None
+    feeds_array: bool = False
+    result_bytes: Quantity | None = None
 
     def __post_init__(self) -> None:
         """Check that the memory is for something."""
@@ -301,7 +300,7 @@ class HardwareModel:
         if not any("activations" in memory.holds for memory in self.memories):
             raise ValueError("memories: none of them holds activations, wanted at least one")
 
-    def rate(self, operator: str, precision: Precision | None) -> RateOf | None:
+    def rate(self, operator: str, precision: Widths | None) -> RateOf | None:
         """Return how fast an operator runs at a precision, or None if the device does not have it.
 
         Args:
@@ -320,6 +319,7 @@ class HardwareModel:
                     per_cycle=rates.macs_per_cycle[weight],
                     per_instruction=(rates.macs_per_instruction or {}).get(weight),
                     picojoules=(rates.picojoules_per_mac or {}).get(weight),
+                    array=rates.array,
                 )
         return None
 
@@ -349,109 +349,3 @@ class HardwareModel:
     def buffer(self) -> Memory | None:
         """The memory that data streams through, if there is one."""
         return next((memory for memory in self.memories if memory.buffers), None)
-
-
-_ERRORS: dict[Kind, type[CatalogError]] = {"search_spaces": CatalogError, "hw_models": HardwareModelError}
-_WORDS: dict[Kind, str] = {"search_spaces": "search space", "hw_models": "target"}
-
-
-def shipped_folder(kind: Kind) -> Path:
-    """Return the folder of the shipped files: inside the installed package, or at the root of a checkout.
-
-    Raises:
-        CatalogError: The installation lacks it.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / kind, package.parent / kind):
-        if folder.is_dir():
-            return folder
-    raise _ERRORS[kind](f"The installation has no folder '{kind}' in {package}.", "install mpsearch again.")
-
-
-def list_names(kind: Kind) -> tuple[str, ...]:
-    """Return the names of the shipped search spaces or hardware models, sorted."""
-    return tuple(sorted(path.stem for path in shipped_folder(kind).glob("*.yaml")))
-
-
-def load_search_space(name_or_path: str | Path) -> SearchSpace:
-    """Load a search space by name, or by path.
-
-    Raises:
-        CatalogError: The name is unknown, or the file is missing or wrong.
-    """
-    return _load("search_spaces", name_or_path, SearchSpace)
-
-
-def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
-    """Load a hardware model by name, or by path.
-
-    Raises:
-        HardwareModelError: The name is unknown, or the file is missing or wrong.
-    """
-    return _load("hw_models", name_or_path, HardwareModel)
-
-
-def _locate(kind: Kind, name_or_path: str | Path) -> Path:
-    error, word = _ERRORS[kind], _WORDS[kind]
-    text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text or "\\" in text:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            raise error(f"There is no {word} file '{path}'.", f"give the path of a YAML file, or one of {', '.join(list_names(kind))}.")
-        return path
-    names = list_names(kind)
-    if text not in names:
-        raise error(f"Unknown {word} '{text}'.", nearest_names(text, names))
-    return shipped_folder(kind) / f"{text}.yaml"
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
-    """Safe YAML without aliases: a few lines of them expand without bound."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed: write the value out")
-        return super().compose_node(parent, index)
-
-
-def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
-    path, error, adapter = _locate(kind, name_or_path), _ERRORS[kind], TypeAdapter(record)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
-    except (OSError, UnicodeDecodeError) as cause:
-        raise error(f"{path} cannot be read: {cause}.") from cause
-    except (yaml.YAMLError, ValueError, RecursionError) as cause:
-        raise error(f"{path} is not YAML: {' '.join(str(cause).split())}.", "check the indentation and the colons.") from cause
-    try:
-        # JSON mode, because there strict types still take a list for a tuple.
-        return adapter.validate_json(json.dumps(content, default=str), strict=True)
-    except ValidationError as cause:
-        raise error(*_explain(path, cause, adapter)) from cause
-
-
-def _explain(path: Path, cause: ValidationError, adapter: TypeAdapter[Any]) -> tuple[str, str]:
-    """Return message and hint for the first of the mistakes in a file; unknown keys first, for they explain the missing ones."""
-    unknown = ("unexpected_keyword_argument", "extra_forbidden")
-    mistakes = sorted(cause.errors(include_url=False), key=lambda mistake: mistake["type"] not in unknown)
-    first = mistakes[0]
-    where = ".".join(str(part) for part in first["loc"]) or "top level"
-    more = f" (Mistakes in this file: {len(mistakes)}.)" if len(mistakes) > 1 else ""
-    if first["type"] == "missing":
-        return f"{path}: {where} is missing.{more}", "add it."
-    if first["type"] in unknown:
-        return f"{path}: {where} is not a known key.{more}", _nearest_key(str(first["loc"][-1]), _keys(adapter.json_schema()))
-    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted").replace("String should have", "wanted a text of")
-    got = "" if isinstance(first["input"], dict) else f"got {first['input']!r}, "
-    return f"{path}: {where}: {got}{wanted}.{more}", "see the shipped files for the form."
-
-
-def _keys(schema: Any) -> set[str]:
-    if isinstance(schema, dict):
-        own = set(schema.get("properties", {}))
-        return own.union(*(_keys(value) for value in schema.values()))
-    return set().union(*(_keys(value) for value in schema)) if isinstance(schema, list) else set()
-
-
-def _nearest_key(key: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(key, sorted(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else "remove it."
