@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
@@ -17,9 +17,10 @@ import yaml
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
-from mpsearch.records import WEIGHTED_CLASSES, Precision, Widths
+from mpsearch.records import WEIGHTED_CLASSES, LayerShape, Precision, Widths
 
 Record = TypeVar("Record", "SearchSpace", "HardwareModel")
+Validated = TypeVar("Validated")
 Kind = Literal["search_spaces", "hw_models"]
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -375,6 +376,10 @@ class HardwareModel:
                 )
         return None
 
+    def has(self, shape: LayerShape, precision: Widths | None) -> bool:
+        """Return whether the device runs a layer of that shape at a precision (None without weights)."""
+        return shape.operator == "view" or self.rate(shape.operator, precision) is not None
+
     def precisions(self, operator: str) -> tuple[Precision, ...]:
         """Return the precisions at which the device has an operator with weights, rising in bits."""
         return tuple(
@@ -402,6 +407,31 @@ class HardwareModel:
         """The memory that data streams through, if there is one."""
         return next((memory for memory in self.memories if memory.buffers), None)
 
+
+Size = Annotated[int, Field(ge=1, le=65535)]
+Sizes2 = tuple[Size, Size]
+Sizes3 = tuple[Size, Size, Size]
+Side = Annotated[int, Field(ge=0, le=65535)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridLayer:
+    """One layer of a file of layers to measure: a `LayerShape` whose numbers are checked."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    operator: Operator
+    input: Sizes3
+    output: Sizes3
+    kernel: Sizes2 = (1, 1)
+    stride: Sizes2 = (1, 1)
+    dilation: Sizes2 = (1, 1)
+    padding: tuple[Side, Side, Side, Side] = (0, 0, 0, 0)
+    groups: Size = 1
+    operands: Size = 1
+
+
+GridLayers = Annotated[tuple[GridLayer, ...], Field(min_length=1)]
 
 _ERRORS: dict[Kind, type[CatalogError]] = {"search_spaces": CatalogError, "hw_models": HardwareModelError}
 _WORDS: dict[Kind, str] = {"search_spaces": "search space", "hw_models": "target"}
@@ -443,6 +473,15 @@ def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
     return _load("hw_models", name_or_path, HardwareModel)
 
 
+def load_layer_grid(path: Path) -> tuple[LayerShape, ...]:
+    """Load layers to measure: a YAML list of layer shapes, each with the fields of LayerShape; those with defaults may be left out.
+
+    Raises:
+        CatalogError: The file is missing or wrong.
+    """
+    return tuple(LayerShape(**asdict(layer)) for layer in _validated(path, TypeAdapter(GridLayers), CatalogError))
+
+
 def _locate(kind: Kind, name_or_path: str | Path) -> Path:
     error, word = _ERRORS[kind], _WORDS[kind]
     text = str(name_or_path)
@@ -467,7 +506,10 @@ class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no type
 
 
 def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
-    path, error, adapter = _locate(kind, name_or_path), _ERRORS[kind], TypeAdapter(record)
+    return _validated(_locate(kind, name_or_path), TypeAdapter(record), _ERRORS[kind])
+
+
+def _validated(path: Path, adapter: TypeAdapter[Validated], error: type[CatalogError]) -> Validated:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
     except (OSError, UnicodeDecodeError) as cause:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpsearch.catalog import HardwareModel, SearchSpace
+from mpsearch.cost.work import layer_shape
 from mpsearch.errors import CatalogError, HardwareModelError
-from mpsearch.records import Layer, LayerGraph, Precision
+from mpsearch.records import Layer, LayerGraph, LayerShape, Precision
 
 
 def offered_precisions(

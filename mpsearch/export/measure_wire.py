@@ -100,7 +100,9 @@ def read_hello(line: str) -> Hello | None:
     if len(words) < 4 or words[0] != "hello" or not words[1].isdecimal() or not words[3].isdecimal():
         return None
     if int(words[1]) != PROTOCOL:
-        raise ExportError(f"The program speaks version {words[1]} of the protocol, wanted {PROTOCOL}.", "build it with this mpsearch's kernels/measure.")
+        raise ExportError(
+            f"The program speaks version {words[1]} of the protocol, wanted {PROTOCOL}.", "build it with this mpsearch's kernels/measure."
+        )
     unit = next((unit for unit in UNITS if unit == words[2]), None)
     if unit is None:
         raise ExportError(f"The program counts in '{words[2]}', wanted one of {', '.join(UNITS)}.")
@@ -124,7 +126,9 @@ def read_answer(line: str, number: int) -> Answer:
             return Answer(count=int(words[2]))
         if words[0] == "error":
             return Answer(reason=words[2])
-    raise ExportError(f"The program answered {line[:100]!r}, wanted 'ok {number} <count>' or 'error {number} <reason>'.", "see docs/measure-protocol.md.")
+    raise ExportError(
+        f"The program answered {line[:100]!r}, wanted 'ok {number} <count>' or 'error {number} <reason>'.", "see docs/measure-protocol.md."
+    )
 
 
 def check_reason(request: LayerRequest, reason: str) -> str:
