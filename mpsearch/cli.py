@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+    from mpsearch.catalog import HardwareModel
+    from mpsearch.cost.fit import Fit
     from mpsearch.export.counting import Count, TargetRun
     from mpsearch.pipeline import Pipeline, Progress
     from mpsearch.records import BitWidthConfig, LayerGraph
@@ -94,7 +97,8 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 def run_optimize(options: argparse.Namespace) -> int:
     """Search within the budget, verify, export and report."""
     from mpsearch.pipeline import optimize
-    from mpsearch.report.tables import layer_table, limit_table, summary_table
+    from mpsearch.report.measured_tables import beside_line
+    from mpsearch.report.tables import layer_table, limit_table, reason_lines, summary_table
     from mpsearch.runs.summary import report_data
     from mpsearch.workloads.load import load_workload
 
@@ -102,13 +106,16 @@ def run_optimize(options: argparse.Namespace) -> int:
     _check_request(request)
     options.out = options.out or _default_folder(request.workload)
     with _ProgressBars(options) as progress:
-        summary, result = optimize(load_workload(request.workload), request, options.out, resume=options.resume, progress=progress)
+        workload = load_workload(request.workload)
+        summary, result = optimize(workload, request, options.out, resume=options.resume, measure=options.measure, progress=progress)
     if options.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return 0
     console, data = _console(), report_data(summary)
     for table in (layer_table(data), limit_table(data), summary_table(data)):
         console.print(table)
+    for line in (*map(beside_line, summary.measured), *reason_lines(data)):
+        console.print(line, highlight=False, markup=False, emoji=False)
     for note in summary.notes:
         _print_plainly(console, f"note: {note}")
     _print_plainly(console, f"status {summary.status}, gap {summary.gap:.2g}; config, report and C bundle in {options.out}")
@@ -206,6 +213,8 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_bundle(options: argparse.Namespace) -> int:
     """Build a bundle and run its self-test, on the host or on an emulated core, with its instructions counted; or a file of inputs, on the host."""
+    if options.target is not None and (options.inputs is not None or options.sanitize):
+        raise ExportError("--target predicts what the self-test takes; it has no use with --inputs or --sanitize.", "leave it out.")
     if options.on != "host":
         return _run_on_target(options)
     if options.inputs is not None:
@@ -216,8 +225,10 @@ def run_bundle(options: argparse.Namespace) -> int:
         report = run_selftest(options.bundle, sanitize=True, compiler=options.compiler).strip()
         return _show(options, {"bundle": str(options.bundle), "target": "host", "selftest": report})
     from mpsearch.export.host_count import run_on_host
+    from mpsearch.runs.measured import device_beside
 
-    return _show_run(options, run_on_host(options.bundle, options.compiler))
+    device, notes = device_beside(options.bundle, options.on, options.target)
+    return _show_run(options, run_on_host(options.bundle, options.compiler), device, notes)
 
 
 def _run_inputs(options: argparse.Namespace) -> int:
@@ -241,14 +252,25 @@ def _run_inputs(options: argparse.Namespace) -> int:
 
 
 def _run_on_target(options: argparse.Namespace) -> int:
+    from mpsearch.export.cores import find_core
     from mpsearch.export.qemu import run_on_target
+    from mpsearch.runs.measured import device_beside
 
     if options.inputs is not None or options.outputs is not None or options.sanitize:
         raise ExportError(f"--inputs, --outputs and --sanitize are for the host, not for {options.on}.", "leave them out, or leave out --on.")
-    return _show_run(options, run_on_target(options.bundle, options.on, options.compiler or "gcc"))
+    find_core(options.on)
+    device, notes = device_beside(options.bundle, options.on, options.target)
+    return _show_run(options, run_on_target(options.bundle, options.on, options.compiler or "gcc"), device, notes)
 
 
-def _show_run(options: argparse.Namespace, run: TargetRun) -> int:
+def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel | None, notes: Sequence[str]) -> int:
+    """Show what a bundle took beside what is predicted, and keep it where the bundle belongs to a run."""
+    from mpsearch.report.measured_tables import beside_line, beside_table
+    from mpsearch.runs.measured import add_to_report, comparison_json, measure_beside, run_folder_of
+
+    measurement = measure_beside(options.bundle, run, device, notes)
+    folder = run_folder_of(options.bundle)
+    notes = [*measurement.notes, *(add_to_report(folder, measurement) if folder and run.mismatches == 0 else ())]
     content: dict[str, object] = {
         "bundle": str(options.bundle),
         "target": run.target,
@@ -259,17 +281,28 @@ def _show_run(options: argparse.Namespace, run: TargetRun) -> int:
     if run.seconds is not None:
         content["seconds_per_inference"] = run.seconds
     if options.json:
-        content["notes"] = list(run.notes)
-        content["layers"] = {layer.layer: {**_counted(layer.count), "macs": layer.macs} for layer in run.layers}
+        content |= {name: value for name, value in comparison_json(measurement).items() if name not in content | {"cycles": None, "seconds": None}}
+        content["notes"] = notes
+        content["layers"] = {
+            counted.layer: {
+                **_counted(counted.count),
+                "macs": counted.macs,
+                "predicted_instructions": layer.predicted_instructions,
+                "predicted_cycles": layer.predicted_cycles,
+                "error": layer.error,
+            }
+            for counted, layer in zip(run.layers, measurement.layers, strict=True)
+        }
         _show(options, content)
     else:
         _show(options, {name: "not counted" if value is None else value for name, value in content.items()})
         if run.count is not None:
-            from mpsearch.report.tables import count_table
-
-            rows = [(layer.layer, layer.op, layer.precision, layer.macs, layer.count.instructions) for layer in run.layers if layer.count is not None]
-            _console().print(count_table(run.target, rows))
-        sys.stdout.writelines(f"note: {note}\n" for note in run.notes)
+            _console().print(beside_table(measurement))
+        if line := beside_line(measurement):
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.writelines(f"note: {note}\n" for note in notes)
+        if folder is not None and run.mismatches == 0:
+            sys.stdout.write(f"added to measured.json, result.json and report.html in {folder}\n")
     return 0 if run.mismatches == 0 else EXIT_FAILED
 
 
@@ -313,6 +346,36 @@ def run_hw_show(options: argparse.Namespace) -> int:
         console.print(table)
     if options.png is not None:
         _print_plainly(console, f"drawn to {options.png}")
+    return 0
+
+
+def run_fit(options: argparse.Namespace) -> int:
+    """Turn a measured table into a device file."""
+    from mpsearch.cost.device_file import write_device_file
+    from mpsearch.cost.fit import Scale, find_like, fit_device
+    from mpsearch.records import MeasuredTable
+    from mpsearch.storage import load_record
+
+    table = load_record(options.table, MeasuredTable)
+    scale = None if options.cycles_per_count is None else Scale(cycles_per_count=options.cycles_per_count, source=options.because or "as given")
+    out = options.out or Path(f"{table.target}.yaml")
+    fit = fit_device(table, find_like(table, options.like), out.stem, scale)
+    write_device_file(fit.hardware, out)
+    return _show_fit(options, fit, out)
+
+
+def _show_fit(options: argparse.Namespace, fit: Fit, out: Path) -> int:
+    from dataclasses import asdict
+
+    if options.json:
+        return _show(options, {"device": str(out), "name": fit.hardware.name, "errors": [asdict(error) for error in fit.errors]})
+    from rich.console import Console
+
+    from mpsearch.report.tables import error_table
+
+    rows = [(error.title, error.what, error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors]
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(error_table(fit.hardware.name, rows))
+    sys.stdout.write(f"device: {out}\nnext: mpsearch cost --target {out}\n")
     return 0
 
 
@@ -457,6 +520,7 @@ def _parser() -> argparse.ArgumentParser:
     optimize = commands.add_parser("optimize", help="the main job: search, verify, export, report")
     _add_run_options(optimize, out_required=False)
     optimize.add_argument("--resume", action="store_true", help="continue the interrupted run in --out")
+    optimize.add_argument("--measure", action="store_true", help="then run the bundle on the target's core, and report prediction beside count")
     optimize.set_defaults(command=run_optimize)
     for name, (_, _, text) in STAGES.items():
         stage = commands.add_parser(name, help=f"one stage: {text}")
@@ -477,6 +541,7 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--config", type=Path, help="config.yaml; default: the one in --out")
         stage.set_defaults(command=command)
     _add_bundle_command(commands)
+    _add_fit_command(commands)
     _add_hw_commands(commands)
     listing = commands.add_parser("list", help="list targets, spaces, proxies, solvers or workloads")
     listing.add_argument("kind", choices=["targets", "spaces", "proxies", "solvers", "workloads"])
@@ -508,6 +573,7 @@ def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     run = commands.add_parser("run", help="build a bundle and run its self-test, on the host or an emulated core")
     run.add_argument("bundle", type=Path, help="the bundle's folder")
     run.add_argument("--on", default="host", help=f"host, or a core that QEMU emulates: {', '.join(CORES)} (default: host)")
+    run.add_argument("--target", help="hardware model, name or path, to compare with (default: that of the run, or the one with that core)")
     run.add_argument("--compiler", choices=COMPILERS, help="default: gcc for an emulated core, $CC or cc for the host")
     run.add_argument("--inputs", type=Path, help=".npy file of int8 inputs, (samples, *input shape)")
     run.add_argument("--outputs", type=Path, help="where to save the int8 outputs (.npy)")
@@ -526,6 +592,31 @@ def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     show.add_argument("--png", type=Path, help="also draw it into this file; needs pip install 'mpsearch[plots]'")
     show.add_argument("--json", action="store_true", help="machine-readable output")
     show.set_defaults(command=run_hw_show)
+
+
+def _add_fit_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fit = commands.add_parser("fit", help="turn a measured table into a device file, with cross-validated errors")
+    fit.add_argument("table", type=Path, help="JSON file of mpsearch measure")
+    fit.add_argument("--out", type=Path, help="the device file to write (default: <target of the table>.yaml)")
+    fit.add_argument("--like", help="hardware model, name or path, whose clock, memories and power are taken over (default: that of the same core)")
+    fit.add_argument(
+        "--cycles-per-count",
+        type=_above_zero,
+        help="cycles for each of the table's cycles, or instructions where it has no cycles (default: its cycles as they are)",
+    )
+    fit.add_argument("--because", help="where --cycles-per-count comes from; it becomes the source of the numbers")
+    fit.add_argument("--json", action="store_true", help="machine-readable output")
+    fit.set_defaults(command=run_fit)
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above 0")
+    return value
 
 
 def _positive(text: str) -> int:

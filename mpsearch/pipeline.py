@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,9 @@ from mpsearch.evaluate.measure_error import measure_error
 from mpsearch.evaluate.real import RealNetwork
 from mpsearch.evaluate.walk import from_memory
 from mpsearch.export.bundle import write_bundle
+from mpsearch.export.host_count import run_on_host
 from mpsearch.export.memory_plan import plan_memory
+from mpsearch.export.qemu import run_on_target
 from mpsearch.graph.capture import capture
 from mpsearch.quant.activation_bits import DEFAULT_BITS
 from mpsearch.quant.calibrate import calibrate
@@ -45,9 +47,13 @@ from mpsearch.records import (
     SearchResult,
     SensitivityTable,
 )
+from mpsearch.report.measurement import check_latency
 from mpsearch.report.page import render_page
+from mpsearch.report.reasons import budget_reasons, layer_reasons, speed_reasons, target_reasons, width_reasons
+from mpsearch.runs.bundle_prediction import HOST
 from mpsearch.runs.candidates import spread_points, uniform_choice
 from mpsearch.runs.folder import RunFolder
+from mpsearch.runs.measured import REPORT_FILE, bundle_digest, keep_measurement, load_measurements, measure_beside
 from mpsearch.runs.request import RunRequest
 from mpsearch.runs.stamp import stamped
 from mpsearch.runs.summary import Summary, front_csv, report_data, result_json, unfinished_json
@@ -60,7 +66,7 @@ from mpsearch.search.quicker import solve_quicker
 from mpsearch.search.sweep import FrontPoint, sweep_budgets
 from mpsearch.sensitivity import PROXIES, Probe
 from mpsearch.sensitivity.output_kl import output_distance
-from mpsearch.storage import write_config_yaml
+from mpsearch.storage import save_record, write_config_yaml
 from mpsearch.workloads.workload import Workload
 
 SCORING_SAMPLES = 256
@@ -277,8 +283,15 @@ class Pipeline:
         with self.folder.timed("export"):
             return write_bundle(quantized, vectors, folder)
 
-    def finish(self) -> Summary:
-        """Run what is left, from calibration to the report, and write the run's files."""
+    def finish(self, measure: bool = False) -> Summary:
+        """Run what is left, from calibration to the report, and write the run's files.
+
+        Args:
+            measure: Also run the bundle on the target's core, where it can be emulated here.
+
+        Raises:
+            MpsearchError: A stage failed, or the bundle computes something else on the core.
+        """
         for stage in ("stats", "scores", "found", "float_evaluation"):
             getattr(self, stage)
         trials = self.run_trials()
@@ -286,6 +299,8 @@ class Pipeline:
         chosen = min(fitting, key=lambda trial: (trial.error, trial.score, trial.cost("latency"), trial.cost("flash")))
         write_config_yaml(chosen.config, self.folder.path / "config.yaml")
         bundle = self._bundle(chosen)
+        notes = (*self._notes(chosen), *(self._measure() if measure else ()))
+        layers = layer_costs(self.graph, chosen.config, self.hardware)
         summary = Summary(
             request=self.request,
             budget=self.budget,
@@ -296,14 +311,20 @@ class Pipeline:
             trials=trials,
             chosen=chosen,
             floating=self.float_evaluation,
-            layers=layer_costs(self.graph, chosen.config, self.hardware),
+            layers=layers,
             front=self.front,
             bundle=bundle,
-            notes=self._notes(chosen),
+            notes=notes,
             seconds=self.folder.seconds,
+            accuracy=self.hardware.accuracy,
+            reasons=self._reasons(chosen, trials),
+            layer_reasons=layer_reasons(self.graph, self.costs, self.budget, chosen.choice, layers),
+            measured=load_measurements(self.folder.path, bundle_digest(Path(bundle.path))),
         )
+        data = report_data(summary)
         self.folder.write_text("front.csv", front_csv(summary))
-        self.folder.write_text("report.html", render_page(report_data(summary)))
+        save_record(replace(data, measured=()), self.folder.path / REPORT_FILE)
+        self.folder.write_text("report.html", render_page(data))
         return summary
 
     def _bundle(self, chosen: Trial) -> ExportBundle:
@@ -315,6 +336,36 @@ class Pipeline:
         check_bundle(bundle, dict(chosen.costs))
         self.progress("export", 1, 1)
         return bundle
+
+    def _measure(self) -> tuple[str, ...]:
+        """Run the bundle on the target's core and keep what it took; returns what the user should know, also why nothing was measured."""
+        core, bundle = self.hardware.core, self.folder.path / "bundle"
+        if core is None:
+            return (f"nothing was measured: the file of target {self.hardware.name} names no core to run the bundle on",)
+        self.progress("measure", 0, 1)
+        try:
+            with self.folder.timed("measure"):
+                run = run_on_host(bundle) if core == HOST else run_on_target(bundle, core)
+        except ExportError as error:
+            return (f"nothing was measured on {core}: {error}",)
+        if run.mismatches:
+            raise ExportError(f"The bundle computes something else on {core}: {run.mismatches} of its outputs differ from the test vectors.")
+        measurement = measure_beside(bundle, run, self.hardware)
+        keep_measurement(self.folder.path, measurement)
+        self.progress("measure", 1, 1)
+        latency = next((limit.value for limit in self.budget.limits if limit.metric == "latency"), None)
+        check = check_latency(latency, measurement)
+        return tuple(note for note in (check, *measurement.notes) if note)
+
+    def _reasons(self, chosen: Trial, trials: Sequence[Trial]) -> tuple[str, ...]:
+        """Return why the target gives the chosen config."""
+        first = next((trial for trial in trials if trial.kind == "solver"), chosen)
+        return (
+            *target_reasons(self.graph, self.space, self.hardware),
+            *width_reasons(self.graph, self.costs),
+            *budget_reasons(self.costs, self.budget, chosen.choice),
+            *speed_reasons(self.hardware.name, chosen.cost("latency"), first.cost("latency"), chosen.kind == "quicker"),
+        )
 
     def _notes(self, chosen: Trial) -> tuple[str, ...]:
         notes = []
@@ -399,7 +450,7 @@ def captured_graph(workload: Workload) -> LayerGraph:
 
 
 def optimize(
-    workload: Workload, request: RunRequest, out: Path, *, resume: bool = False, progress: Progress = no_progress
+    workload: Workload, request: RunRequest, out: Path, *, resume: bool = False, measure: bool = False, progress: Progress = no_progress
 ) -> tuple[Summary, dict[str, object]]:
     """Do the main job: the config of least true error within the budget, exported, with its report.
 
@@ -408,6 +459,7 @@ def optimize(
         request: Budget and options.
         out: The run's folder; must be free unless `resume`.
         resume: Continue an interrupted run with the same request; one that was killed before its folder was made starts anew.
+        measure: Also run the bundle on the target's core; what is missing for that is noted. A run may be resumed with or without.
         progress: Told about every step.
 
     Returns:
@@ -431,7 +483,7 @@ def optimize(
             getattr(pipeline, stage)
         folder.start(request)
     try:
-        summary = pipeline.finish()
+        summary = pipeline.finish(measure)
     except KeyboardInterrupt:
         folder.write_json("result.json", unfinished_json(request, "interrupted", "stopped by the user"))
         raise

@@ -23,7 +23,8 @@ def edited(folder: Path, text: str, old: str, new: str) -> Path:
 
 def test_the_shipped_names_are_listed() -> None:
     assert list_names("search_spaces") == ("w234-a8", "w248-a8", "w2to8-a8", "w48-a8")
-    assert list_names("hw_models") == ("cortex-m4", "cortex-m7")
+    assert {"cortex-m4", "cortex-m7"} <= set(list_names("hw_models"))
+    assert list(list_names("hw_models")) == sorted(path.stem for path in shipped_folder("hw_models").iterdir())
 
 
 def test_a_name_and_its_path_load_the_same(tmp_path: Path) -> None:
@@ -43,11 +44,11 @@ def test_precisions_rise_in_bits() -> None:
 
 def test_a_rate_is_given_only_for_what_the_device_has() -> None:
     target = load_hardware_model("cortex-m4")
-    convolution, addition = target.rate("conv2d", Precision(weight_bits=8)), target.rate("elementwise", None)
+    convolution, addition = target.rate("conv2d", Precision(weight_bits=8)), target.rate("add", None)
     assert convolution is not None
     assert addition is not None
-    assert 0.5 < convolution.macs_per_cycle.value < 1.0
-    assert 0.02 < addition.macs_per_cycle.value < 0.05
+    assert 0.5 < convolution.per_cycle < 1.0
+    assert 0.02 < addition.per_cycle < 0.05
     assert target.rate("conv2d", Precision(weight_bits=8, activation_bits=4)) is None
 
 
@@ -120,7 +121,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_installation_without_the_shipped_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpsearch.catalog.__file__", str(tmp_path / "mpsearch" / "catalog.py"))
+    monkeypatch.setattr("mpsearch.__file__", str(tmp_path / "mpsearch" / "__init__.py"))
     with pytest.raises(CatalogError, match="has no folder 'search_spaces'"):
         list_names("search_spaces")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a layer's shape tells, by name: the things that the terms of a hardware model are paid for.
 
-Convolutions and dense layers lay out a tile of a few windows (pixels, or rows of a dense layer) and multiply it with every row of weights, which end
-within a word or vector or do not. Depthwise convolutions go through blocks of channels; a strip of input lines is laid out for each block, and kernels
-of 3x3 have loops of their own.
+Convolutions and dense layers lay out a tile of a few windows (pixels, or rows of a dense layer) and multiply it with every row of weights, which
+ends within a word or vector or does not. Depthwise convolutions go through blocks of channels; a strip of input lines is laid out for each block,
+and kernels of 3x3 have loops of their own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def gathered_values(shape: LayerShape) -> int:
 def gathered_runs(shape: LayerShape) -> int:
     """Return in how many runs a convolution copies or fills its windows.
 
-    A row of a window is one run if it lies inside the input, side by side in memory, or if it lies above or below it; else each of its columns is one.
+    A row of a window is one run if it lies inside the input, side by side in memory, or if it lies above or below it; else each of its columns
+    is one.
     """
     if not _gathers(shape):
         return 0
@@ -54,7 +55,7 @@ def gathered_runs(shape: LayerShape) -> int:
     tops = [row * shape.stride[0] - shape.padding[0] for row in range(shape.output[0])]
     lefts = [column * shape.stride[1] - shape.padding[2] for column in range(shape.output[1])]
     inside = sum(0 <= top + row * shape.dilation[0] < height for top in tops for row in range(rows))
-    whole = sum(0 <= left and left + columns <= width for left in lefts) if shape.groups == 1 and shape.dilation[1] == 1 else 0
+    whole = sum(left >= 0 and left + columns <= width for left in lefts) if shape.groups == 1 and shape.dilation[1] == 1 else 0
     filled = (len(tops) * rows - inside) * len(lefts)
     return shape.batch * shape.groups * (filled + inside * (whole + (len(lefts) - whole) * columns))
 
@@ -69,13 +70,16 @@ def filled_steps(shape: LayerShape, multiple: int) -> int:
     return shape.output_values * (-shape.window_values % multiple) if _lays_out(shape) else 0
 
 
+def is_transposition(shape: LayerShape) -> bool:
+    """Return whether a copy puts its values in another order, as far as two shapes tell: as many values, another shape."""
+    return shape.operator == "copy" and shape.operands == 1 and shape.input != shape.output and shape.input_values == shape.output_values
+
+
 def copied_runs(shape: LayerShape) -> int:
-    """Return in how many runs a copy moves its values, as far as two shapes tell: whole images, rows, pixels, or the single values of a transposition."""
-    if shape.operator != "copy":
+    """Return in how many runs a copy moves its values, as far as two shapes tell: images, rows or pixels; 0 for a transposition."""
+    if shape.operator != "copy" or is_transposition(shape):
         return 0
     (height, width, channels), (new_height, new_width, new_channels) = shape.input, shape.output
-    if shape.operands == 1 and shape.input != shape.output and shape.input_values == shape.output_values:
-        return shape.output_values
     if channels != new_channels:
         runs = min(height * width, new_height * new_width)
     elif width == new_width:
@@ -132,6 +136,7 @@ COUNTED: Mapping[str, Callable[[LayerShape], int]] = {
     "gathered_value": gathered_values,
     "gathered_run": gathered_runs,
     "idle_step_2": lambda shape: idle_steps(shape, 2),
+    "idle_step_3": lambda shape: idle_steps(shape, 3),
     "idle_step_4": lambda shape: idle_steps(shape, 4),
     "filled_step_8": lambda shape: filled_steps(shape, 8),
     "filled_step_16": lambda shape: filled_steps(shape, 16),
@@ -159,5 +164,6 @@ COUNTED: Mapping[str, Callable[[LayerShape], int]] = {
     # Poolings and copies.
     "window_row": lambda shape: shape.output_values * shape.kernel[0] if shape.operator in ("max_pool", "avg_pool") else 0,
     "copied_run": copied_runs,
+    "transposed_value": lambda shape: shape.output_values if is_transposition(shape) else 0,
 }
 """Name -> count; the names are `mpsearch.catalog.COUNTABLE`."""

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpsearch.graph.liveness import live_bytes
+from mpsearch.graph.shapes import layer_shape
 from mpsearch.quant.activation_bits import DEFAULT_BITS
 from mpsearch.quant.packed_size import constant_bytes
-from mpsearch.records import AvgPool2d, Conv2d, Layer, LayerGraph, LayerShape, MaxPool2d, Precision, Widths
+from mpsearch.records import Layer, LayerGraph, LayerShape, Precision, Widths
+
+__all__ = ["LayerWork", "default_live_bytes", "layer_shape", "layer_work"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,27 +72,3 @@ def layer_work(graph: LayerGraph, layer: Layer, precision: Precision | None, liv
 def default_live_bytes(graph: LayerGraph) -> dict[str, int]:
     """Return layer name -> activation bytes that must exist while it runs, at 8 bits."""
     return dict(zip((layer.name for layer in graph.layers), live_bytes(graph), strict=True))
-
-
-def layer_shape(graph: LayerGraph, layer: Layer) -> LayerShape:
-    """Return what a layer computes on."""
-    source, target = _folded(graph.tensor(layer.inputs[0]).shape), _folded(graph.tensor(layer.output).shape)
-    window: dict[str, tuple[int, ...]] = {}
-    groups = 1
-    if isinstance(layer.op, Conv2d | MaxPool2d | AvgPool2d):
-        window = {"stride": layer.op.stride, "padding": layer.op.padding}
-    if isinstance(layer.op, MaxPool2d | AvgPool2d):
-        window["kernel"] = layer.op.kernel
-    if isinstance(layer.op, Conv2d):
-        assert layer.weight is not None
-        window |= {"kernel": layer.weight.shape[1:3], "dilation": layer.op.dilation}
-        groups = layer.op.groups
-    return LayerShape(operator=layer.operator_class, input=source, output=target, groups=groups, operands=len(layer.inputs), **window)  # type: ignore[arg-type]
-
-
-def _folded(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return height, width and channels of a tensor of any rank, see LayerShape."""
-    if len(shape) == 2:
-        return shape[0], 1, shape[1]
-    padded = (1, 1, 1, *shape)
-    return math.prod(padded[:-2]), padded[-2], padded[-1]

@@ -18,8 +18,10 @@ from mpsearch.export.constants import build_blocks
 from mpsearch.export.emit_model import Program, emit_header, emit_source
 from mpsearch.export.emit_project import SELFTEST, emit_cmake, emit_makefile, emit_vectors, with_input_bytes
 from mpsearch.export.kernel_library import kernel_files, kernel_function
-from mpsearch.export.manifest import MANIFEST_SCHEMA, LayerEntry, Manifest, TensorEntry
+from mpsearch.export.manifest import MANIFEST_SCHEMA, LayerEntry, Manifest, TensorEntry, shape_entry
 from mpsearch.export.memory_plan import plan_memory
+from mpsearch.graph.liveness import live_bytes
+from mpsearch.graph.shapes import layer_shape
 from mpsearch.quant.activation_bits import activation_bits
 from mpsearch.quant.packed_size import constant_bytes, header_bytes, kernel_supports
 from mpsearch.records import ExportBundle, Layer, LayerGraph, QuantizedGraph
@@ -150,7 +152,12 @@ def _tensor_entry(program: Program, name: str, permutation: tuple[int, ...]) -> 
 
 
 def _layer_entries(program: Program) -> list[LayerEntry]:
-    quantized = program.quantized
+    quantized, graph = program.quantized, program.quantized.graph
+    bits = activation_bits(graph, quantized.config)
+
+    def stored(name: str) -> int:
+        return graph.tensor(name).stored_bytes(bits[name])
+
     return [
         LayerEntry(
             name=layer.name,
@@ -159,8 +166,12 @@ def _layer_entries(program: Program) -> list[LayerEntry]:
             precision="" if layer.weight is None else str(quantized.config[layer.name]),
             flash_bytes=len(block.data()),
             macs=layer.macs,
+            shape=shape_entry(layer_shape(graph, layer)),
+            input_bytes=sum(stored(name) for name in layer.inputs),
+            output_bytes=stored(layer.output),
+            live_bytes=live,
         )
-        for layer, block in zip(quantized.graph.layers, program.blocks, strict=True)
+        for layer, block, live in zip(graph.layers, program.blocks, live_bytes(graph, bits), strict=True)
     ]
 
 

@@ -58,3 +58,12 @@ def run_compiler(command: Sequence[str], what: str, hint: str = "") -> None:
         raise ExportError(f"{what} cannot be compiled: {command[0]} cannot be started: {error}.", hint) from error
     if done.returncode != 0:
         raise ExportError(f"{what} does not compile with {command[0]}:\n{done.stderr[-2000:]}", hint)
+
+
+def tool_version(tool: str) -> str:
+    """Return the first line of what a program says about its version; its name alone if it says nothing."""
+    try:
+        done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return tool
+    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), tool)

@@ -9,11 +9,14 @@ import subprocess
 from dataclasses import dataclass
 
 from mpsearch.errors import ExportError, nearest_names
-from mpsearch.export.compilers import host_compiler
+from mpsearch.export.compilers import host_compiler, tool_version
 
 COMPILERS = ("gcc", "clang")
 CLANGS = ("clang-19", "clang")
 """Looked for in this order: clang 14, Debian 12's own, has faults in MVE."""
+
+CYCLES_OF = "cortex-m4"
+"""The core whose cycles the counting plugin estimates; of others with its instructions the estimate says only how they compare with it."""
 
 _MIB = 1 << 20
 
@@ -171,6 +174,16 @@ def check_tools(core: EmulatedCore, compiler: str = "gcc", kept: str = "") -> No
     packages = [*missing.values(), *([tools.library_package] if library_headers(core) is None else [])]
     if packages:
         raise ExportError(f"{lacks} {kept}".strip(), f"on Debian: apt-get install {' '.join(packages)}")
+
+
+def tool_versions(core: EmulatedCore, compiler: str = "gcc") -> tuple[str, ...]:
+    """Return what the compiler and the emulator of a core say about their versions, a line each; their names alone if they say nothing.
+
+    Args:
+        core: The core; its tools must be there.
+        compiler: One of COMPILERS.
+    """
+    return tuple(tool_version(tool) for tool in (core.toolchain.gcc if compiler == "gcc" else find_clang() or compiler, core.toolchain.emulator))
 
 
 def find_clang() -> str | None:

@@ -63,6 +63,7 @@ class TargetRun:
         layers: In execution order; of the first inference.
         seconds: Median of one inference; None where only a chip could tell.
         notes: What the user should know, e.g. why nothing was counted.
+        tools: What compiled and what ran it, with their versions.
     """
 
     target: str
@@ -74,6 +75,7 @@ class TargetRun:
     layers: tuple[LayerRun, ...]
     seconds: float | None = None
     notes: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 def build_plugin(build: Path) -> Path:

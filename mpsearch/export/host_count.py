@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mpsearch.export.compilers import tool_version
 from mpsearch.export.counting import TargetRun, build_plugin, layer_runs, plugin_flags, read_counts, run_emulator
 from mpsearch.export.emit_project import TIMER, with_input_bytes
 from mpsearch.export.host import compile_for_host, execute_on_host, run_host_compiler
@@ -39,12 +40,15 @@ def run_on_host(folder: Path, compiler: str | None = None) -> TargetRun:
         report = execute_on_host([str(program)], folder).strip()
         vectors = int(report.split()[0])
         if vectors == 0:
-            return _target_run(manifest, report, None, None, "nothing was timed or counted: the bundle has no test vectors")
+            return _target_run(
+                manifest, report, None, None, (tool_version(command[0]),), "nothing was timed or counted: the bundle has no test vectors"
+            )
         (build / "timer.c").write_text(with_input_bytes(TIMER, len(manifest["inputs"])), encoding="utf-8")
         run_host_compiler([*command, "-o", str(timer), str(build / "timer.c"), *objects], folder)
         seconds = statistics.median(int(line) for line in execute_on_host([str(timer)], folder).split()) / 1e9
         log, note = _count(build, program)
-    return _target_run(manifest, report, seconds, log, note)
+    tools = (tool_version(command[0]), *([tool_version(EMULATORS[platform.machine()])] if log is not None else []))
+    return _target_run(manifest, report, seconds, log, tools, note)
 
 
 def _compile_sources(command: list[str], folder: Path, manifest: Manifest, build: Path) -> list[str]:
@@ -72,7 +76,7 @@ def _count(build: Path, program: Path) -> tuple[str | None, str]:
     return log, ""
 
 
-def _target_run(manifest: Manifest, report: str, seconds: float | None, log: str | None, note: str) -> TargetRun:
+def _target_run(manifest: Manifest, report: str, seconds: float | None, log: str | None, tools: tuple[str, ...], note: str) -> TargetRun:
     total, layers = read_counts(log) if log is not None else (None, None)
     return TargetRun(
         target="host",
@@ -84,4 +88,5 @@ def _target_run(manifest: Manifest, report: str, seconds: float | None, log: str
         layers=layer_runs(manifest, layers),
         seconds=seconds,
         notes=(note,) if note else (),
+        tools=tools,
     )

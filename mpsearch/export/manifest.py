@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path, PurePosixPath
-from typing import TypedDict, cast, get_args
+from typing import Any, NotRequired, TypedDict, cast, get_args
 
 from mpsearch.errors import ExportError
-from mpsearch.records import Rounding
+from mpsearch.records import LayerShape, Rounding
 
 MANIFEST_SCHEMA = 1
 
@@ -30,7 +32,12 @@ class TensorEntry(TypedDict):
 
 
 class LayerEntry(TypedDict):
-    """One layer."""
+    """One layer.
+
+    `shape` holds the fields of a LayerShape. With the bytes it is all that a device's file needs to predict the layer: `flash_bytes` are its
+    constants, `input_bytes` all its inputs, each once, `output_bytes` its output, `live_bytes` the activations that exist while it runs. Bundles of
+    earlier versions lack these four.
+    """
 
     name: str
     op: str
@@ -38,6 +45,10 @@ class LayerEntry(TypedDict):
     precision: str
     flash_bytes: int
     macs: int
+    shape: NotRequired[dict[str, Any]]
+    input_bytes: NotRequired[int]
+    output_bytes: NotRequired[int]
+    live_bytes: NotRequired[int]
 
 
 class Manifest(TypedDict):
@@ -83,6 +94,30 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(sources, list) or not all(isinstance(name, str) and _is_inside(name) for name in sources):
         raise ExportError(f"The manifest '{path}': sources is {sources!r}, wanted names of files inside the bundle.", "export the bundle again.")
     return cast(Manifest, content)
+
+
+def shape_entry(shape: LayerShape) -> dict[str, Any]:
+    """Return a layer's shape as a manifest holds it."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(shape).items()}
+
+
+def read_shape(layer: str, content: Mapping[str, Any]) -> LayerShape:
+    """Return the shape that `shape_entry` wrote; what is missing has its default.
+
+    Raises:
+        ExportError: It is no shape.
+    """
+    known = {item.name: item for item in fields(LayerShape)}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    sizes = [size for name, value in values.items() if name != "operator" for size in (value if isinstance(value, tuple) else (value,))]
+    whole = isinstance(values.get("operator"), str) and all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes)
+    lengths = {"input": 3, "output": 3, "kernel": 2, "stride": 2, "dilation": 2, "padding": 4}
+    right = all(
+        isinstance(values.get(name, (0,) * length), tuple) and len(values.get(name, (0,) * length)) == length for name, length in lengths.items()
+    )
+    if not (whole and right and set(values) <= set(known) and {"input", "output"} <= set(values)):
+        raise ExportError(f"Layer '{layer}': the manifest's shape is {dict(content)}, wanted the fields of a LayerShape.", "export the bundle again.")
+    return LayerShape(**values)
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

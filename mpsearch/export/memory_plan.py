@@ -2,15 +2,18 @@
 """Offsets of every activation and of kernel scratch in one arena.
 
 Placing buffers with lifetimes is bin packing over time. A plan is an order: each buffer goes into the lowest gap that those before it leave. Several
-orders are tried; if none reaches the lower bound (the fullest step), the best ones are improved by moving buffers that end too high to the front.
+orders are tried; if none reaches the lower bound (the fullest step), an exact search finds the least arena. Should its nodes run out, which takes
+graphs of odd shape, the best order is improved by moving buffers that end too high to the front, and the plan says that it is not proven.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from mpsearch.export.exact_placement import Fitting, NodesSpentError
 from mpsearch.graph.liveness import assign_storages, live_bytes
 from mpsearch.quant.activation_bits import activation_bits
 from mpsearch.quant.packed_size import scratch_bytes
@@ -18,6 +21,8 @@ from mpsearch.records import BitWidthConfig, LayerGraph
 
 _ROUNDS = 2_000
 _STALE_ROUNDS = 60
+_NODES = 4_000
+"""Of the exact search: a second or so at most, the same on every machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +47,28 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where buffers lie.
+
+    Attributes:
+        offsets: One for each buffer.
+        height: Where the highest ends.
+        proven: Whether no placement is lower.
+    """
+
+    offsets: tuple[int, ...]
+    height: int
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
     """Where everything lies in the arena.
 
     Attributes:
         arena_bytes: Length of the arena.
         bound_bytes: What the fullest step needs: no plan is smaller.
+        proven: Whether no plan of these buffers is smaller than the arena.
         buffers: Activations, then scratch.
         offsets: One for each buffer.
         tensor_offsets: (tensor, offset) for every tensor.
@@ -56,6 +77,7 @@ class MemoryPlan:
 
     arena_bytes: int
     bound_bytes: int
+    proven: bool
     buffers: tuple[Buffer, ...]
     offsets: tuple[int, ...]
     tensor_offsets: tuple[tuple[str, int], ...]
@@ -78,11 +100,13 @@ def plan_memory(graph: LayerGraph, config: BitWidthConfig) -> MemoryPlan:
     owners = [step for step, size in enumerate(scratch) if size]
     buffers += [Buffer(name=f"scratch of {graph.layers[step].name}", size_bytes=scratch[step], first_step=step, last_step=step) for step in owners]
     bound = max((live + extra for live, extra in zip(live_bytes(graph, bits), scratch, strict=True)), default=0)
-    offsets = place_buffers(buffers, bound)
+    placement = place_buffers(buffers, bound)
+    offsets = placement.offsets
     scratch_offset = dict(zip(owners, offsets[len(storages) :], strict=True))
     return MemoryPlan(
-        arena_bytes=max(offset + buffer.size_bytes for offset, buffer in zip(offsets, buffers, strict=True)),
+        arena_bytes=placement.height,
         bound_bytes=bound,
+        proven=placement.proven,
         buffers=tuple(buffers),
         offsets=offsets,
         tensor_offsets=tuple((name, offset) for item, offset in zip(storages, offsets, strict=False) for name in item.tensors),
@@ -90,12 +114,13 @@ def plan_memory(graph: LayerGraph, config: BitWidthConfig) -> MemoryPlan:
     )
 
 
-def place_buffers(buffers: Sequence[Buffer], bound_bytes: int) -> tuple[int, ...]:
-    """Return an offset for each buffer, so that no two that meet overlap and the highest end is small.
+def place_buffers(buffers: Sequence[Buffer], bound_bytes: int, nodes: int = _NODES) -> Placement:
+    """Return an offset for each buffer, so that no two that meet overlap and the highest end is as low as can be.
 
     Args:
         buffers: What to place.
-        bound_bytes: The search stops when the arena is this small.
+        bound_bytes: What the fullest step needs.
+        nodes: Budget of the exact search; what it does not settle is not proven.
     """
     indices = range(len(buffers))
     neighbours = [[j for j in indices if j != i and buffers[i].meets(buffers[j])] for i in indices]
@@ -110,9 +135,36 @@ def place_buffers(buffers: Sequence[Buffer], bound_bytes: int) -> tuple[int, ...
     ]
     plans = [_place_in_order(buffers, neighbours, order) for order in orders]
     best = min(plans, key=lambda offsets: _height(buffers, offsets))
-    if _height(buffers, best) > bound_bytes:
-        best = _improve(buffers, neighbours, orders, bound_bytes, best)
-    return tuple(best)
+    if _height(buffers, best) == bound_bytes:
+        return Placement(offsets=tuple(best), height=bound_bytes, proven=True)
+    best, least = _search_exactly(buffers, bound_bytes, best, nodes)
+    if _height(buffers, best) > least:
+        best = _improve(buffers, neighbours, orders, least, best)
+    height = _height(buffers, best)
+    return Placement(offsets=tuple(best), height=height, proven=height == least)
+
+
+def _search_exactly(buffers: Sequence[Buffer], bound_bytes: int, incumbent: list[int], nodes: int) -> tuple[list[int], int]:
+    """Halve the interval between a height that is known to be too low, or the bound, and the best plan, until they meet or the nodes are spent.
+
+    Returns:
+        The best plan, and the least height that is not excluded.
+    """
+    # Every height is a sum of sizes: nothing lies between multiples of what divides them all.
+    step = math.gcd(*(buffer.size_bytes for buffer in buffers))
+    search = Fitting(spans=[(buffer.size_bytes, buffer.first_step, buffer.last_step) for buffer in buffers], nodes_left=nodes)
+    best, least, trial = incumbent, bound_bytes, bound_bytes
+    try:
+        while _height(buffers, best) > least:
+            found = search.place_within(trial)
+            if found is None:
+                least = trial + step
+            else:
+                best = list(found)
+            trial = least + (_height(buffers, best) - least) // 2 // step * step
+    except NodesSpentError:
+        pass
+    return best, least
 
 
 def _height(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mpsearch.errors import ExportError
 from mpsearch.export.compilers import run_compiler
-from mpsearch.export.cores import EmulatedCore, check_tools, compile_command, find_core, link_command, overflow
+from mpsearch.export.cores import EmulatedCore, check_tools, compile_command, find_core, link_command, overflow, tool_versions
 from mpsearch.export.counting import QEMU_SOURCES, TargetRun, build_plugin, layer_runs, plugin_flags, read_counts, run_emulator
 from mpsearch.export.emit_project import ROUNDING_FLAGS
 from mpsearch.export.manifest import read_manifest
@@ -57,6 +57,7 @@ def run_on_target(folder: Path, target: str, compiler: str = "gcc") -> TargetRun
         macs=manifest["macs"],
         count=total,
         layers=layer_runs(manifest, layers),
+        tools=tool_versions(core, compiler),
     )
 
 

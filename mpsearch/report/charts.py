@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from mpsearch.report.data import FrontPoint, LayerRow
-from mpsearch.report.quantities import show_quantity
+from mpsearch.report.measurement import Measurement
+from mpsearch.report.quantities import show_count, show_deviation, show_quantity
 
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
@@ -140,6 +141,26 @@ def cost_chart(layers: Sequence[LayerRow]) -> str:
     )
 
 
+def agreement_chart(run: Measurement) -> str:
+    """Return predicted against measured of every layer that was measured, with the line on which both are equal."""
+    pairs = [(layer, *run.of_layer(layer)) for layer in run.layers]
+    shown = [(layer, predicted, measured) for layer, predicted, measured in pairs if predicted and measured]
+    if not shown:
+        return ""
+    values = [value for _, predicted, measured in shown for value in (predicted, measured)]
+    across = axis_over(values, LEFT, WIDTH - RIGHT, allow_log=True)
+    up = replace(across, start=HEIGHT - BOTTOM, end=TOP)
+    scale = " (log)" if up.logarithmic else ""
+    line = f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{TOP}"/>'
+    marks = ""
+    for layer, predicted, measured in shown:
+        title = f"{layer.layer}: predicted {show_count(predicted)}, measured {show_count(measured)}, {show_deviation(layer.error)}"
+        place = f'cx="{across.place(measured):.1f}" cy="{up.place(predicted):.1f}"'
+        marks += f'<circle class="evaluated" {place} r="4"><title>{escape(title)}</title></circle>'
+    frame = _frame(across, up, show_count, f"measured {run.compared}{scale}", f"predicted {run.compared}{scale}", show_count)
+    return _svg(HEIGHT, f"predicted against measured {run.compared}", frame + line + marks)
+
+
 # ---------------------------------------------------------------- parts
 
 
@@ -158,8 +179,15 @@ def _grid(up: Axis, show: Callable[[float], str], name: str) -> str:
     return "".join(parts)
 
 
-def _frame(across: Axis, up: Axis, show_across: Callable[[float], str], across_name: str, up_name: str) -> str:
-    parts = [_grid(up, lambda value: f"{value:.4g}", up_name)]
+def _frame(
+    across: Axis,
+    up: Axis,
+    show_across: Callable[[float], str],
+    across_name: str,
+    up_name: str,
+    show_up: Callable[[float], str] = lambda value: f"{value:.4g}",
+) -> str:
+    parts = [_grid(up, show_up, up_name)]
     for tick in across.ticks():
         x = across.place(tick)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')

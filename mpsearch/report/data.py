@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mpsearch.report.measurement import Measurement
+
 PointKind = Literal["predicted", "evaluated", "uniform", "chosen"]
 
 
@@ -57,12 +59,16 @@ class FrontPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRow:
-    """One metric: what was allowed (None: not limited) and what was reached, both in its base unit."""
+    """One metric: what was allowed (None: not limited) and what was reached, both in its base unit.
+
+    `stated_error` is what the device's file says about its predictions, e.g. "±7.0 % a layer"; "" for what is counted exactly.
+    """
 
     metric: str
     unit: str
     budget: float | None
     achieved: float
+    stated_error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,9 @@ class ReportData:
         variants: Float first, then the uniform precisions within the budget, then the chosen one.
         settings: Name and value, in the order to show.
         wall_seconds: Stage and seconds, in order.
+        reasons: Why this target gives this config, in sentences.
+        layer_reasons: Likewise for each group of layers, the slowest first.
+        measured: What the bundle took on targets, beside what was predicted.
     """
 
     workload: str
@@ -110,11 +119,18 @@ class ReportData:
     variants: tuple[Variant, ...]
     settings: tuple[tuple[str, str], ...] = ()
     wall_seconds: tuple[tuple[str, float], ...] = ()
+    reasons: tuple[str, ...] = ()
+    layer_reasons: tuple[str, ...] = ()
+    measured: tuple[Measurement, ...] = ()
 
     @property
     def flash_budget(self) -> float | None:
         """The flash limit in bytes, if there is one."""
-        return next((row.budget for row in self.limits if row.metric == "flash"), None)
+        return self.budget_of("flash")
+
+    def budget_of(self, metric: str) -> float | None:
+        """Return the limit of a metric in its base unit, if there is one."""
+        return next((row.budget for row in self.limits if row.metric == metric), None)
 
     @property
     def has_cycles(self) -> bool:

@@ -7,16 +7,18 @@ from collections.abc import Iterable
 from html import escape
 from importlib import resources
 
-from mpsearch.report.charts import bits_chart, cost_chart, front_chart
+from mpsearch.report.charts import agreement_chart, bits_chart, cost_chart, front_chart
 from mpsearch.report.data import ReportData
-from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_error, show_gap, show_quantity, show_score
+from mpsearch.report.measured_tables import beside_line
+from mpsearch.report.measurement import Measurement, relative_error
+from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_deviation, show_error, show_gap, show_quantity, show_score
 from mpsearch.report.tables import show_used
 
 
 def render_page(data: ReportData) -> str:
     """Return the report as HTML; the same data give the same bytes."""
     style, script = (resources.files("mpsearch.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    sections = (_headline(data), _fronts(data), _layers(data), _budget(data), _details(data))
+    sections = (_headline(data), _fronts(data), _layers(data), *map(_beside, data.measured), _reasons(data), _budget(data), _details(data))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -91,12 +93,57 @@ def _layers(data: ReportData) -> str:
     )
 
 
+def _beside(run: Measurement) -> str:
+    """Return what was predicted beside what was measured on one target, in total and layer by layer."""
+    errors = {"instructions": relative_error(run.predicted_instructions, run.instructions), "cycles": run.error_cycles}
+    cycles = None if run.error_cycles is None else run.cycles
+    totals = [
+        _texts(("instructions", show_count(run.predicted_instructions), show_count(run.instructions), show_deviation(errors["instructions"]))),
+        _texts(("cycles", show_count(run.predicted_cycles), show_count(cycles), show_deviation(errors["cycles"]))),
+        _texts(("latency", show_quantity(run.predicted_latency_s, "s"), show_quantity(run.latency_s, "s"), show_deviation(run.error_latency))),
+    ]
+    rows: list[list[tuple[str, float | None]]] = []
+    for layer in run.layers:
+        predicted, measured = run.of_layer(layer)
+        rows.append(
+            [
+                (layer.layer, None),
+                (layer.op, None),
+                (layer.precision or MISSING, None),
+                (show_count(layer.macs), layer.macs),
+                (show_count(predicted), predicted or 0.0),
+                (show_count(measured), measured or 0.0),
+                (show_deviation(layer.error), 0.0 if layer.error is None else layer.error),
+            ]
+        )
+    lines = [line for line in (beside_line(run), *run.notes, f"Measured with {'; '.join(run.tools)}." if run.tools else "") if line]
+    heads = ("layer", "op", "precision", "MACs", f"predicted {run.compared}", f"measured {run.compared}", "error")
+    by_layer = run.compared in ("instructions", "cycles")
+    return _section(
+        f"Predicted beside measured: {run.target}",
+        _table(("of one inference", "predicted", "measured", "error"), totals),
+        "".join(f"<p>{escape(line)}</p>" for line in lines),
+        agreement_chart(run),
+        _table(heads, rows, "sortable") if by_layer else "",
+    )
+
+
+def _reasons(data: ReportData) -> str:
+    items = [f"<li>{escape(reason)}</li>" for reason in data.reasons]
+    layers = [f"<li>{escape(reason)}</li>" for reason in data.layer_reasons]
+    parts = [f"<ul>{''.join(items)}</ul>" if items else "", f"<h3>Layer by layer, the slowest first</h3><ul>{''.join(layers)}</ul>" if layers else ""]
+    return _section("Why this target gives this config", "".join(parts))
+
+
 def _budget(data: ReportData) -> str:
-    rows = [_texts((row.metric, show_quantity(row.budget, row.unit), show_quantity(row.achieved, row.unit), show_used(row))) for row in data.limits]
+    rows = [
+        _texts((row.metric, show_quantity(row.budget, row.unit), show_quantity(row.achieved, row.unit), show_used(row), row.stated_error or "exact"))
+        for row in data.limits
+    ]
     variants = [
         _texts((variant.name, show_error(variant.error, data.error_unit), show_bytes(variant.flash_bytes), variant.note)) for variant in data.variants
     ]
-    return _section("Budget", _table(("metric", "budget", "achieved", "used"), rows)) + _section(
+    return _section("Budget", _table(("metric", "budget", "achieved", "used", "stated error"), rows)) + _section(
         "Against float and uniform precisions", _table(("model", f"{data.metric}", "bytes", "note"), variants)
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 
+from mpsearch.catalog import Accuracy
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _SYMBOLS = {"byte": "B", "op": "op", "s": "s", "J": "J", "bit": "bit"}
 MISSING = "–"
@@ -50,6 +52,16 @@ def show_error(value: float | None, unit: str) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return f"{value:.2f} %" if unit == "%" else f"{value:.4g} {unit}".rstrip()
+
+
+def show_deviation(error: float | None) -> str:
+    """Return a relative error with its sign in percent: 0.0234 -> "+2.3 %"."""
+    return MISSING if error is None or not math.isfinite(error) else f"{100 * error:+.1f} %"
+
+
+def show_stated(accuracy: Accuracy | None) -> str:
+    """Return the error that a device's file states for its predictions, or that it states none."""
+    return "not stated" if accuracy is None else f"±{100 * accuracy.median:.1f} % a layer (median; worst tenth ±{100 * accuracy.worst_tenth:.1f} %)"
 
 
 def show_gap(gap: float) -> str:

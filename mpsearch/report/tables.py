@@ -12,6 +12,9 @@ from rich.text import Text
 from mpsearch.report.data import LayerRow, LimitRow, ReportData
 from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_error, show_quantity, show_score
 
+SHOWN_LAYERS = 5
+"""The terminal gives the reasons of so many groups of layers, the page those of all."""
+
 
 def layer_table(data: ReportData) -> Table:
     """Return one row per layer that holds constants or computes: precision, score, bytes, MACs and, with a target, cycles."""
@@ -49,8 +52,12 @@ def limit_table(data: ReportData) -> Table:
     table.add_column("metric")
     for name in ("budget", "achieved", "used"):
         table.add_column(name, justify="right")
+    stated = any(row.stated_error for row in data.limits)
+    if stated:
+        table.add_column("stated error of the prediction")
     for row in data.limits:
-        cells = (row.metric, show_quantity(row.budget, row.unit), show_quantity(row.achieved, row.unit), show_used(row))
+        cells = [row.metric, show_quantity(row.budget, row.unit), show_quantity(row.achieved, row.unit), show_used(row)]
+        cells += [row.stated_error] if stated else []
         table.add_row(*map(Text, cells))
     return table
 
@@ -69,24 +76,12 @@ def summary_table(data: ReportData) -> Table:
     return table
 
 
-def count_table(target: str, rows: Sequence[tuple[str, str, str, int, int]]) -> Table:
-    """Return counted instructions of every layer.
-
-    Args:
-        target: Where they were counted.
-        rows: (layer, op, precision or "", MACs, instructions).
-    """
-    table = Table(title=Text(f"Instructions counted on {target}", style="table.title"), title_justify="left", show_footer=True)
-    table.add_column("layer", footer="total", overflow="fold")
-    table.add_column("op")
-    table.add_column("precision", justify="right")
-    table.add_column("MACs", justify="right", footer=show_count(sum(row[3] for row in rows)))
-    table.add_column("instructions", justify="right", footer=show_count(sum(row[4] for row in rows)))
-    table.add_column("per MAC", justify="right")
-    for layer, op, precision, macs, instructions in rows:
-        per_mac = f"{instructions / macs:.2f}" if macs else MISSING
-        table.add_row(*map(Text, (layer, op, precision or MISSING, show_count(macs), show_count(instructions), per_mac)))
-    return table
+def reason_lines(data: ReportData) -> list[str]:
+    """Return why the target gives the config: the reasons in general, and those of the slowest layers."""
+    layers = data.layer_reasons[:SHOWN_LAYERS]
+    rest = len(data.layer_reasons) - len(layers)
+    more = [f"(and {rest} more groups of layers in report.html)"] if rest else []
+    return [f"why: {reason}" for reason in (*data.reasons, *layers)] + more
 
 
 def show_used(row: LimitRow) -> str:
@@ -97,3 +92,15 @@ def show_used(row: LimitRow) -> str:
 def _layer_cells(row: LayerRow, with_cycles: bool) -> list[str]:
     cells = [row.name, row.op, row.precision or MISSING, show_score(row.score), show_bytes(row.flash_bytes), show_count(row.macs)]
     return [*cells, show_count(row.cycles)] if with_cycles else cells
+
+
+def error_table(name: str, rows: Sequence[tuple[str, str, int, int, float, float]]) -> Table:
+    """Return the cross-validated errors of a fit: operator, what, shapes, rows, median and worst tenth (0.1 is 10 %)."""
+    table = Table(title=Text(f"{name}: layers whose shape took no part in the fit", style="table.title"), title_justify="left", box=SIMPLE_HEAD)
+    for header in ("operator", "what"):
+        table.add_column(header)
+    for header in ("shapes", "rows", "median error", "worst tenth"):
+        table.add_column(header, justify="right")
+    for operator, what, shapes, layers, median, worst in rows:
+        table.add_row(operator, what, str(shapes), str(layers), f"{median:.1%}", f"{worst:.1%}")
+    return table

@@ -110,6 +110,7 @@ def prediction_json(prediction: Prediction) -> dict[str, object]:
         "latency_s": prediction.latency_s,
         "energy_j": prediction.energy_j,
         "peak_ram_bytes": prediction.plan.arena_bytes,
+        "peak_ram_proven": prediction.plan.proven,
         "flash_bytes": prediction.flash_bytes,
         "macs": prediction.macs,
         "accuracy": asdict(hardware.accuracy) if hardware.accuracy else None,

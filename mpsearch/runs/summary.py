@@ -6,14 +6,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from mpsearch.cost import LayerCost
+from mpsearch.catalog import Accuracy
+from mpsearch.cost import HARDWARE_METRICS, LayerCost
 from mpsearch.records import SCHEMA, Budget, CostTable, Evaluation, ExportBundle, LayerGraph, SearchResult, SensitivityTable
 from mpsearch.report.data import FrontPoint, LayerRow, LimitRow, ReportData, Variant
+from mpsearch.report.measurement import Measurement
+from mpsearch.report.quantities import show_stated
+from mpsearch.runs.measured import measured_json
 from mpsearch.runs.request import RunRequest
 from mpsearch.runs.trials import Trial
 from mpsearch.search.problem import CLOSED_GAP
@@ -31,6 +35,10 @@ class Summary:
         layers: What each layer of the chosen config costs.
         front: The predicted front.
         seconds: Stage -> wall seconds.
+        accuracy: What the target's file states about its predictions; None if it states nothing.
+        reasons: Why this target gives this config.
+        layer_reasons: Likewise for each group, the slowest first.
+        measured: What the bundle took on targets.
     """
 
     request: RunRequest
@@ -47,6 +55,10 @@ class Summary:
     bundle: ExportBundle
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
+    accuracy: Accuracy | None = None
+    reasons: tuple[str, ...] = ()
+    layer_reasons: tuple[str, ...] = ()
+    measured: tuple[Measurement, ...] = ()
 
     @property
     def uniform(self) -> Trial | None:
@@ -108,6 +120,9 @@ def result_json(summary: Summary) -> dict[str, object]:
         "samples": summary.floating.samples,
         "trials": {"finished": len({trial.choice for trial in summary.trials})},
         "bundle": {"flash_bytes": summary.bundle.flash_bytes, "arena_bytes": summary.bundle.arena_bytes, "macs": summary.bundle.macs},
+        "stated_error": asdict(summary.accuracy) if summary.accuracy else None,
+        "measured": measured_json(summary.measured, {limit.metric: limit.value for limit in summary.budget.limits}.get("latency")),
+        "reasons": [*summary.reasons, *summary.layer_reasons],
         "notes": list(summary.notes),
         "wall_seconds": {name: round(value, 3) for name, value in summary.seconds.items()},
     }
@@ -155,6 +170,9 @@ def report_data(summary: Summary) -> ReportData:
         variants=_variants(summary),
         settings=_settings(summary),
         wall_seconds=tuple((name, value) for name, value in summary.seconds.items()),
+        reasons=summary.reasons,
+        layer_reasons=summary.layer_reasons,
+        measured=summary.measured,
     )
 
 
@@ -200,7 +218,12 @@ def _points(summary: Summary) -> tuple[FrontPoint, ...]:
 def _limit_rows(summary: Summary) -> tuple[LimitRow, ...]:
     limits = {limit.metric: limit.value for limit in summary.budget.limits}
     units = {metric.metric: metric.unit for metric in summary.costs.metrics}
-    return tuple(LimitRow(metric=name, unit=units[name], budget=limits.get(name), achieved=value) for name, value in summary.chosen.costs)
+    stated = {name: show_stated(summary.accuracy) for name in HARDWARE_METRICS}
+    stated["energy"] += ", and what the power is off"
+    return tuple(
+        LimitRow(metric=name, unit=units[name], budget=limits.get(name), achieved=value, stated_error=stated.get(name, ""))
+        for name, value in summary.chosen.costs
+    )
 
 
 def _variants(summary: Summary) -> tuple[Variant, ...]:
@@ -235,6 +258,7 @@ def _settings(summary: Summary) -> tuple[tuple[str, str], ...]:
         ("evaluation samples", str(summary.floating.samples)),
         ("configs compared on them", str(len({trial.choice for trial in summary.trials}))),
         ("error of the solver's first answer", "–" if summary.first_answer is None else f"{summary.first_answer.error:.4g}"),
+        *([("stated error of the target's file", summary.accuracy.source)] if summary.accuracy else []),
         ("model digest", summary.graph.model_digest[:16]),
         *((f"note {position}", note) for position, note in enumerate(summary.notes, 1)),
     )

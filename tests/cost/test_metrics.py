@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mpsearch.catalog import HardwareModel, Quantity
+from mpsearch.catalog import HardwareModel
 from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, layer_costs
 from mpsearch.cost.request import CostRequest
 from mpsearch.errors import HardwareModelError, RecordError
 from mpsearch.graph.liveness import live_bytes
 from mpsearch.quant.packed_size import constant_bytes, header_bytes, scratch_bytes
 from mpsearch.records import BitWidthConfig, LayerGraph, Precision
+from tests.cost.devices import device, macs, term, values
 
 Offered = dict[str, tuple[Precision, ...]]
 Precisions = tuple[Precision, ...]
@@ -80,31 +81,36 @@ def test_shared_weights_count_once_in_the_mean(graph: LayerGraph, offered: Offer
     assert metric.total(np.array([0, 1, 2])) == pytest.approx((144 * 2 + 36 * 4 + 640 * 8) / (144 + 36 + 640))
 
 
-def test_latency_is_the_roofline_worked_out_by_hand(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:
-    quantity = Quantity(value=1.0, source="by hand")
-    rates = {"conv2d": (2.0, None), "depthwise": (0.5, replace(quantity, value=11.0)), "dense": (1.0, None), "elementwise": (0.25, None)}
-    compute = [
-        replace(rate, macs_per_cycle=replace(quantity, value=rates[rate.operator][0]), requantize_cycles=rates[rate.operator][1])
-        for rate in hardware.compute
-    ]
-    costs = {"overhead": 100.0, "requantize": 7.0, "gather": 3.0, "layout": 2.0, "pixel": 40.0}
-    device = replace(hardware, compute=tuple(compute), **{f"{name}_cycles": replace(quantity, value=value) for name, value in costs.items()})
+def test_latency_is_the_roofline_worked_out_by_hand(graph: LayerGraph, offered: Offered, precisions: Precisions) -> None:
+    hardware = device(
+        macs("conv2d", {2: 3.0, 4: 2.5, 8: 2.0}),
+        macs("depthwise", {4: 0.5, 8: 0.4}),
+        macs("dense", {2: 1.0, 4: 1.5, 8: 1.0}),
+        values("add", "max_pool", rate=0.25),
+        terms=(
+            term("call", 100.0),
+            term("output", 7.0, operators=("conv2d", "dense")),
+            term("output", 11.0, operators=("depthwise",)),
+            term("gathered_value", 3.0),
+            term("laid_value", 2.0),
+            term("pixel", 40.0),
+        ),
+    )
     convs = 2 * (9216 / 2.0 + 256 * 7.0 + 9216 / 4 * (3.0 + 2.0) + 64 * 40.0 + 100.0)
     depthwise = 2304 / 0.5 + 256 * 11.0 + 100.0
     add_and_pool = 256 / 0.25 + 100.0 + 64 * 4 / 0.25 + 100.0
     dense = 640 / 1.0 + 10 * 7.0 + 64 * 2.0 + 40.0 + 100.0
-    metric = build_cost_table(graph, offered, precisions, device, ["latency"]).metric("latency")
-    assert metric.total(np.array([2, 1, 0])) == pytest.approx((convs + depthwise + add_and_pool + dense) / 180e6)
+    metric = build_cost_table(graph, offered, precisions, hardware, ["latency"]).metric("latency")
+    assert metric.total(np.array([2, 1, 0])) == pytest.approx((convs + depthwise + add_and_pool + dense) / 1e6)
 
 
-@pytest.mark.parametrize(("name", "count"), [("gather_cycles", 2 * 9216 / 4), ("layout_cycles", 2 * 9216 / 4 + 64), ("pixel_cycles", 2 * 64 + 1)])
+@pytest.mark.parametrize(("per", "count"), [("gathered_value", 2 * 9216 / 4), ("laid_value", 2 * 9216 / 4 + 64), ("pixel", 2 * 64 + 1)])
 def test_a_device_whose_kernels_lay_out_nothing_pays_nothing_for_it(
-    name: str, count: float, graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel
+    per: str, count: float, graph: LayerGraph, offered: Offered, precisions: Precisions
 ) -> None:
-    choice, paying = np.array([2, 1, 0]), replace(hardware, **{name: Quantity(value=5.0, source="by hand")})
-    devices = (paying, replace(hardware, **{name: None}))
-    paid, free = (build_cost_table(graph, offered, precisions, device, ["latency"]).metric("latency").total(choice) for device in devices)
-    assert (paid - free) * 180e6 == pytest.approx(count * 5.0)
+    choice, devices = np.array([2, 1, 0]), (device(terms=(term(per, 5.0),)), device())
+    paid, free = (build_cost_table(graph, offered, precisions, hardware, ["latency"]).metric("latency").total(choice) for hardware in devices)
+    assert (paid - free) * 1e6 == pytest.approx(count * 5.0)
 
 
 def test_energy_is_power_times_latency(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:
@@ -121,13 +127,13 @@ def test_a_metric_of_the_device_needs_a_target(metric: str, graph: LayerGraph, o
 
 
 def test_energy_needs_the_power_of_the_target(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:
-    with pytest.raises(HardwareModelError, match="'cortex-m4' gives no active_power_w"):
+    with pytest.raises(HardwareModelError, match="'cortex-m4' gives neither active_power_w nor picojoules"):
         build_cost_table(graph, offered, precisions, replace(hardware, active_power_w=None), ["energy"])
 
 
 def test_an_operator_without_a_rate_is_named(graph: LayerGraph, offered: Offered, precisions: Precisions, hardware: HardwareModel) -> None:
-    without = replace(hardware, compute=tuple(rate for rate in hardware.compute if rate.operator != "elementwise"))
-    with pytest.raises(HardwareModelError, match="Layer 'add': target 'cortex-m4' has no rate for elementwise at a8"):
+    without = replace(hardware, compute=tuple(rates for rates in hardware.compute if "add" not in rates.operators))
+    with pytest.raises(HardwareModelError, match="Layer 'add': target 'cortex-m4' has no rate for add at a8"):
         build_cost_table(graph, offered, precisions, without, ["latency"])
 
 
@@ -172,7 +178,7 @@ def test_a_layer_says_what_holds_it_up(graph: LayerGraph, precisions: Precisions
     normal = {cost.layer: cost for cost in layer_costs(graph, config, hardware)}
     slow = {cost.layer: cost for cost in layer_costs(graph, config, starved)}
     assert (normal["conv1"].binding, normal["flat"].binding, normal["flat"].cycles) == ("compute", "none", 0.0)
-    assert (slow["conv1"].binding, slow["fc"].binding) == ("activations", "weights")
+    assert (slow["conv1"].binding, slow["fc"].binding) == ("sram", "flash")
 
 
 def test_without_a_target_there_are_no_cycles(graph: LayerGraph, precisions: Precisions) -> None:

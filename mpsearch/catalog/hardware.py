@@ -1,31 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds and validates search spaces and hardware models, by name among the shipped files or by path.
-
-A file is checked once, here, against the frozen dataclasses below; what comes out can be trusted.
-"""
+"""Hardware models: what one YAML file says about a device."""
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, get_args
 
-import yaml
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints
 
-from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
 from mpsearch.records import WEIGHTED_CLASSES, LayerShape, Precision, Widths
 
-Record = TypeVar("Record", "SearchSpace", "HardwareModel")
-Validated = TypeVar("Validated")
-Kind = Literal["search_spaces", "hw_models"]
-
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Bits = Annotated[int, Field(ge=2, le=16)]
-BitChoice = Annotated[tuple[Bits, ...], Field(min_length=1)]
 
 Countable = Literal[
     "call",
@@ -42,6 +27,7 @@ Countable = Literal[
     "gathered_value",
     "gathered_run",
     "idle_step_2",
+    "idle_step_3",
     "idle_step_4",
     "filled_step_8",
     "filled_step_16",
@@ -65,49 +51,10 @@ Countable = Literal[
     "other_kernel_run",
     "window_row",
     "copied_run",
+    "transposed_value",
 ]
 COUNTABLE: tuple[Countable, ...] = get_args(Countable)
 """What a term may be paid for; `mpsearch.cost.counted` counts them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchSpace:
-    """Which precisions each layer may take.
-
-    Attributes:
-        name: As in the file's name.
-        description: What it is for.
-        weight_bits: Bits per weight that any layer may take.
-        activation_bits: Bits per activation.
-        first_layer: Weight bits that the first layer with weights may take.
-        last_layer: Weight bits that the last layer with weights may take.
-        depthwise: Weight bits that depthwise convolutions may take.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    name: Text
-    description: Text
-    weight_bits: BitChoice
-    activation_bits: BitChoice
-    first_layer: BitChoice
-    last_layer: BitChoice
-    depthwise: BitChoice
-
-    def __post_init__(self) -> None:
-        """Check that bits rise and that every rule picks from the space."""
-        for key in ("weight_bits", "activation_bits", "first_layer", "last_layer", "depthwise"):
-            bits = getattr(self, key)
-            if list(bits) != sorted(set(bits)):
-                raise ValueError(f"{key} is {list(bits)}, wanted distinct bits in rising order")
-        for key in ("first_layer", "last_layer", "depthwise"):
-            if strange := set(getattr(self, key)) - set(self.weight_bits):
-                raise ValueError(f"{key} allows {sorted(strange)}, which weight_bits {list(self.weight_bits)} lacks")
-
-    @property
-    def precisions(self) -> tuple[Precision, ...]:
-        """Every precision of the space, rising in bits."""
-        return tuple(Precision(weight_bits=weight, activation_bits=activation) for weight in self.weight_bits for activation in self.activation_bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -406,146 +353,3 @@ class HardwareModel:
     def buffer(self) -> Memory | None:
         """The memory that data streams through, if there is one."""
         return next((memory for memory in self.memories if memory.buffers), None)
-
-
-Size = Annotated[int, Field(ge=1, le=65535)]
-Sizes2 = tuple[Size, Size]
-Sizes3 = tuple[Size, Size, Size]
-Side = Annotated[int, Field(ge=0, le=65535)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GridLayer:
-    """One layer of a file of layers to measure: a `LayerShape` whose numbers are checked."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    operator: Operator
-    input: Sizes3
-    output: Sizes3
-    kernel: Sizes2 = (1, 1)
-    stride: Sizes2 = (1, 1)
-    dilation: Sizes2 = (1, 1)
-    padding: tuple[Side, Side, Side, Side] = (0, 0, 0, 0)
-    groups: Size = 1
-    operands: Size = 1
-
-
-GridLayers = Annotated[tuple[GridLayer, ...], Field(min_length=1)]
-
-_ERRORS: dict[Kind, type[CatalogError]] = {"search_spaces": CatalogError, "hw_models": HardwareModelError}
-_WORDS: dict[Kind, str] = {"search_spaces": "search space", "hw_models": "target"}
-
-
-def shipped_folder(kind: Kind) -> Path:
-    """Return the folder of the shipped files: inside the installed package, or at the root of a checkout.
-
-    Raises:
-        CatalogError: The installation lacks it.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / kind, package.parent / kind):
-        if folder.is_dir():
-            return folder
-    raise _ERRORS[kind](f"The installation has no folder '{kind}' in {package}.", "install mpsearch again.")
-
-
-def list_names(kind: Kind) -> tuple[str, ...]:
-    """Return the names of the shipped search spaces or hardware models, sorted."""
-    return tuple(sorted(path.stem for path in shipped_folder(kind).glob("*.yaml")))
-
-
-def load_search_space(name_or_path: str | Path) -> SearchSpace:
-    """Load a search space by name, or by path.
-
-    Raises:
-        CatalogError: The name is unknown, or the file is missing or wrong.
-    """
-    return _load("search_spaces", name_or_path, SearchSpace)
-
-
-def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
-    """Load a hardware model by name, or by path.
-
-    Raises:
-        HardwareModelError: The name is unknown, or the file is missing or wrong.
-    """
-    return _load("hw_models", name_or_path, HardwareModel)
-
-
-def load_layer_grid(path: Path) -> tuple[LayerShape, ...]:
-    """Load layers to measure: a YAML list of layer shapes, each with the fields of LayerShape; those with defaults may be left out.
-
-    Raises:
-        CatalogError: The file is missing or wrong.
-    """
-    return tuple(LayerShape(**asdict(layer)) for layer in _validated(path, TypeAdapter(GridLayers), CatalogError))
-
-
-def _locate(kind: Kind, name_or_path: str | Path) -> Path:
-    error, word = _ERRORS[kind], _WORDS[kind]
-    text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text or "\\" in text:
-        path = Path(name_or_path).expanduser()
-        if not path.is_file():
-            raise error(f"There is no {word} file '{path}'.", f"give the path of a YAML file, or one of {', '.join(list_names(kind))}.")
-        return path
-    names = list_names(kind)
-    if text not in names:
-        raise error(f"Unknown {word} '{text}'.", nearest_names(text, names))
-    return shipped_folder(kind) / f"{text}.yaml"
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
-    """Safe YAML without aliases: a few lines of them expand without bound."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed: write the value out")
-        return super().compose_node(parent, index)
-
-
-def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
-    return _validated(_locate(kind, name_or_path), TypeAdapter(record), _ERRORS[kind])
-
-
-def _validated(path: Path, adapter: TypeAdapter[Validated], error: type[CatalogError]) -> Validated:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
-    except (OSError, UnicodeDecodeError) as cause:
-        raise error(f"{path} cannot be read: {cause}.") from cause
-    except (yaml.YAMLError, ValueError, RecursionError) as cause:
-        raise error(f"{path} is not YAML: {' '.join(str(cause).split())}.", "check the indentation and the colons.") from cause
-    try:
-        # JSON mode, because there strict types still take a list for a tuple.
-        return adapter.validate_json(json.dumps(content, default=str), strict=True)
-    except ValidationError as cause:
-        raise error(*_explain(path, cause, adapter)) from cause
-
-
-def _explain(path: Path, cause: ValidationError, adapter: TypeAdapter[Any]) -> tuple[str, str]:
-    """Return message and hint for the first of the mistakes in a file; unknown keys first, for they explain the missing ones."""
-    unknown = ("unexpected_keyword_argument", "extra_forbidden")
-    mistakes = sorted(cause.errors(include_url=False), key=lambda mistake: mistake["type"] not in unknown)
-    first = mistakes[0]
-    where = ".".join(str(part) for part in first["loc"]) or "top level"
-    more = f" (Mistakes in this file: {len(mistakes)}.)" if len(mistakes) > 1 else ""
-    if first["type"] == "missing":
-        return f"{path}: {where} is missing.{more}", "add it."
-    if first["type"] in unknown:
-        return f"{path}: {where} is not a known key.{more}", _nearest_key(str(first["loc"][-1]), _keys(adapter.json_schema()))
-    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted").replace("String should have", "wanted a text of")
-    got = "" if isinstance(first["input"], dict) else f"got {first['input']!r}, "
-    return f"{path}: {where}: {got}{wanted}.{more}", "see the shipped files for the form."
-
-
-def _keys(schema: Any) -> set[str]:
-    if isinstance(schema, dict):
-        own = set(schema.get("properties", {}))
-        return own.union(*(_keys(value) for value in schema.values()))
-    return set().union(*(_keys(value) for value in schema)) if isinstance(schema, list) else set()
-
-
-def _nearest_key(key: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(key, sorted(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else "remove it."

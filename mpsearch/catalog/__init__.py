@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Search spaces and hardware models: what their YAML files say, found by name or by path and validated."""
+
+from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, Countable, HardwareModel, Memory, MultiplierArray, Quantity, RateOf, Term
+from mpsearch.catalog.load import list_names, load_hardware_model, load_layer_grid, load_search_space, shipped_folder
+from mpsearch.catalog.search_space import SearchSpace
+
+__all__ = [
+    "COUNTABLE",
+    "Accuracy",
+    "ComputeRates",
+    "Countable",
+    "HardwareModel",
+    "Memory",
+    "MultiplierArray",
+    "Quantity",
+    "RateOf",
+    "SearchSpace",
+    "Term",
+    "list_names",
+    "load_hardware_model",
+    "load_layer_grid",
+    "load_search_space",
+    "shipped_folder",
+]
