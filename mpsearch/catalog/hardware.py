@@ -290,9 +290,8 @@ class HardwareModel:
                     key = (operator, rates.activation_bits, weight_bits)
                     if key in seen:
                         weight = "" if weight_bits is None else f" w{weight_bits}"
-                        wrong.append(
-                            f"compute.{index}: two rates for {operator} at{weight} a{rates.activation_bits}, as in compute.{seen[key]}, wanted one"
-                        )
+                        other = "" if seen[key] == index else f", as in compute.{seen[key]}"
+                        wrong.append(f"compute.{index}: two rates for {operator} at{weight} a{rates.activation_bits}{other}, wanted one")
                     seen.setdefault(key, index)
         names = [memory.name for memory in self.memories]
         if len(set(names)) < len(names):
