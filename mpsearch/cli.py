@@ -269,8 +269,12 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
     from mpsearch.runs.measured import add_to_report, comparison_json, measure_beside, run_folder_of
 
     measurement = measure_beside(options.bundle, run, device, notes)
-    folder = run_folder_of(options.bundle)
-    notes = [*measurement.notes, *(add_to_report(folder, measurement) if folder and run.mismatches == 0 else ())]
+    folder = run_folder_of(options.bundle) if run.mismatches == 0 else None
+    notes = list(measurement.notes)
+    try:
+        notes += add_to_report(folder, measurement) if folder else ()
+    except RecordError as error:
+        notes, folder = [*notes, f"nothing was kept: {error}"], None
     content: dict[str, object] = {
         "bundle": str(options.bundle),
         "target": run.target,
@@ -301,7 +305,7 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
         if line := beside_line(measurement):
             sys.stdout.write(f"{line}\n")
         sys.stdout.writelines(f"note: {note}\n" for note in notes)
-        if folder is not None and run.mismatches == 0:
+        if folder is not None:
             sys.stdout.write(f"added to measured.json, result.json and report.html in {folder}\n")
     return 0 if run.mismatches == 0 else EXIT_FAILED
 

@@ -873,12 +873,14 @@ class MeasuredTable:
         method: How: the emulator or board, the compiler and its options.
         clock_hz: Core clock; None where it means nothing.
         rows: In the order they were measured.
+        like: Name or path of the hardware model whose clock, memories and capacities it shares; None if nothing says.
     """
 
     target: str
     method: str
     clock_hz: float | None
     rows: tuple[MeasuredLayer, ...]
+    like: str | None = None
 
 
 # ---------------------------------------------------------------- search

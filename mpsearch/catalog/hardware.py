@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from mpsearch.records import WEIGHTED_CLASSES, Precision, Widths
+from mpsearch.records import WEIGHTED_CLASSES, LayerShape, Precision, Widths
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -327,6 +327,10 @@ class HardwareModel:
                     array=rates.array,
                 )
         return None
+
+    def has(self, shape: LayerShape, precision: Widths | None) -> bool:
+        """Return whether the device runs a layer of that shape at a precision (None without weights)."""
+        return shape.operator == "view" or self.rate(shape.operator, precision) is not None
 
     def precisions(self, operator: str) -> tuple[Precision, ...]:
         """Return the precisions at which the device has an operator with weights, rising in bits."""

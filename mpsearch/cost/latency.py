@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.array import array_steps, row_bytes
 from mpsearch.cost.counted import COUNTED
+from mpsearch.cost.measured_device import MeasuredDevice
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
 from mpsearch.errors import HardwareModelError
@@ -25,6 +26,7 @@ class Roofline:
         terms: Cycles not overlapped with these: calls, requantisation, layout, unpacking.
         instructions: What the core executes; None if the file says nothing about it.
         joules_beside_power: Energy of MACs and bytes.
+        measured: Cycles as they were measured, whatever they went into; None where a model says.
     """
 
     compute: float = 0.0
@@ -32,17 +34,25 @@ class Roofline:
     terms: float = 0.0
     instructions: float | None = None
     joules_beside_power: float = 0.0
+    measured: float | None = None
 
     @property
     def total(self) -> float:
         """Cycles of the layer."""
+        if self.measured is not None:
+            return self.measured
         return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms
 
     @property
     def binding(self) -> str:
-        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves."""
+        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves.
+
+        "measured" where a measurement does not tell.
+        """
         if self.total == 0:
             return "none"
+        if self.measured is not None:
+            return "measured"
         name, cycles = max((("compute", self.compute), *self.memories), key=lambda resource: resource[1])
         return name if cycles >= self.terms else "overhead"
 
@@ -102,11 +112,14 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         hardware: The target.
 
     Raises:
-        HardwareModelError: The target has no rate for that operator and precision.
+        HardwareModelError: The target has no rate for that operator and precision, or has not measured that layer.
     """
     shape, precision = work.shape, work.precision
     if shape.operator == "view":
         return Roofline(instructions=0.0)
+    if isinstance(hardware, MeasuredDevice):
+        row = hardware.row(work.name, shape, precision)
+        return Roofline(measured=hardware.cycles(row), instructions=row.instructions)
     rate = hardware.rate(shape.operator, precision)
     if rate is None:
         raise HardwareModelError(
