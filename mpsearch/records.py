@@ -349,9 +349,11 @@ class LayerShape:
 
     @property
     def steps(self) -> int:
-        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window."""
+        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window, of a copy those it writes."""
         if self.operator in ("max_pool", "avg_pool", *WEIGHTED_CLASSES):
             return self.output_values * self.window_values
+        if self.operator == "copy":
+            return self.output_values
         return max(self.output_values, self.input_values)
 
     @property
@@ -873,12 +875,14 @@ class MeasuredTable:
         method: How: the emulator or board, the compiler and its options.
         clock_hz: Core clock; None where it means nothing.
         rows: In the order they were measured.
+        like: Name or path of the hardware model whose clock, memories and capacities it shares; None if nothing says.
     """
 
     target: str
     method: str
     clock_hz: float | None
     rows: tuple[MeasuredLayer, ...]
+    like: str | None = None
 
 
 # ---------------------------------------------------------------- search
