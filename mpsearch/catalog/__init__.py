@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search spaces and hardware models: what their YAML files say, found by name or by path and validated."""
 
-from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, Countable, HardwareModel, Memory, MultiplierArray, Quantity, RateOf, Term
+from mpsearch.catalog.hardware import (
+    COUNTABLE,
+    Accuracy,
+    ComputeRates,
+    Countable,
+    HardwareModel,
+    Memory,
+    MultiplierArray,
+    Quantity,
+    RateOf,
+    Residual,
+    Term,
+)
 from mpsearch.catalog.load import list_names, load_hardware_model, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
 
@@ -15,6 +27,7 @@ __all__ = [
     "MultiplierArray",
     "Quantity",
     "RateOf",
+    "Residual",
     "SearchSpace",
     "Term",
     "list_names",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -59,7 +60,11 @@ def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
     Raises:
         HardwareModelError: The name is unknown, or the file is missing or wrong.
     """
-    return _load("hw_models", name_or_path, HardwareModel)
+    hardware = _load("hw_models", name_or_path, HardwareModel)
+    if hardware.residual is None:
+        return hardware
+    beside = _locate("hw_models", name_or_path).resolve().parent / hardware.residual.file
+    return replace(hardware, residual=replace(hardware.residual, file=str(beside)))
 
 
 def _locate(kind: Kind, name_or_path: str | Path) -> Path:

@@ -102,7 +102,7 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
                 binding=roofline.binding if roofline else "",
                 compute_cycles=roofline.compute if roofline else None,
                 memory_cycles=roofline.memories if roofline else (),
-                overhead_cycles=roofline.terms if roofline else None,
+                overhead_cycles=roofline.terms + roofline.residual if roofline else None,
             )
         )
     return tuple(costs)
