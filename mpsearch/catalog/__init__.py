@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search spaces and hardware models: what their YAML files say, found by name or by path and validated."""
 
+from mpsearch.catalog.check import HardwareCheck, check_hardware_model
+from mpsearch.catalog.document import Finding
 from mpsearch.catalog.hardware import (
     COUNTABLE,
     Accuracy,
@@ -14,7 +16,7 @@ from mpsearch.catalog.hardware import (
     Residual,
     Term,
 )
-from mpsearch.catalog.load import list_names, load_hardware_model, load_search_space, shipped_folder
+from mpsearch.catalog.load import list_names, load_hardware_model, load_layer_grid, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Accuracy",
     "ComputeRates",
     "Countable",
+    "Finding",
+    "HardwareCheck",
     "HardwareModel",
     "Memory",
     "MultiplierArray",
@@ -30,8 +34,10 @@ __all__ = [
     "Residual",
     "SearchSpace",
     "Term",
+    "check_hardware_model",
     "list_names",
     "load_hardware_model",
+    "load_layer_grid",
     "load_search_space",
     "shipped_folder",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.array import array_steps, row_bytes
 from mpsearch.cost.counted import COUNTED
+from mpsearch.cost.measured_device import MeasuredDevice
 from mpsearch.cost.request import CostRequest, summed
 from mpsearch.cost.residual import residual_factors
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
@@ -27,6 +28,7 @@ class Roofline:
         instructions: What the core executes; None if the file says nothing about it.
         joules_beside_power: Energy of MACs and bytes.
         residual: Cycles that the device's residual adds or, negative, takes away.
+        measured: Cycles as they were measured, whatever they went into; None where a model says.
     """
 
     compute: float = 0.0
@@ -35,17 +37,25 @@ class Roofline:
     instructions: float | None = None
     joules_beside_power: float = 0.0
     residual: float = 0.0
+    measured: float | None = None
 
     @property
     def total(self) -> float:
         """Cycles of the layer."""
+        if self.measured is not None:
+            return self.measured
         return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms + self.residual
 
     @property
     def binding(self) -> str:
-        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves."""
+        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves.
+
+        "measured" where a measurement does not tell.
+        """
         if self.total == 0:
             return "none"
+        if self.measured is not None:
+            return "measured"
         name, cycles = max((("compute", self.compute), *self.memories), key=lambda resource: resource[1])
         return name if cycles >= self.terms else "overhead"
 
@@ -105,11 +115,14 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         hardware: The target.
 
     Raises:
-        HardwareModelError: The target has no rate for that operator and precision.
+        HardwareModelError: The target has no rate for that operator and precision, or has not measured that layer.
     """
     shape, precision = work.shape, work.precision
     if shape.operator == "view":
         return Roofline(instructions=0.0)
+    if isinstance(hardware, MeasuredDevice):
+        row = hardware.row(work.name, shape, precision)
+        return Roofline(measured=hardware.cycles(row), instructions=row.instructions)
     rate = hardware.rate(shape.operator, precision)
     if rate is None:
         raise HardwareModelError(
@@ -197,7 +210,7 @@ def peak_bytes_per_cycle(hardware: HardwareModel) -> float:
     """Return the bytes per cycle that no layer moves faster than: the slope of the roof.
 
     Weights and activations that live in two memories move at the same time, so the rates of their homes add up; what passes a buffer is no faster
-    than the buffer.
+    than the buffer. (Of a memory that feeds an array only the rows it takes count, see `row_bytes`: a layer that leaves out pixels may move fewer.)
     """
     weight_home, buffer = hardware.weight_memory, hardware.buffer
     rates = []
