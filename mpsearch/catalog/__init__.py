@@ -3,7 +3,19 @@
 
 from mpsearch.catalog.check import HardwareCheck, check_hardware_model
 from mpsearch.catalog.document import Finding
-from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, Countable, HardwareModel, Memory, MultiplierArray, Quantity, RateOf, Term
+from mpsearch.catalog.hardware import (
+    COUNTABLE,
+    Accuracy,
+    ComputeRates,
+    Countable,
+    HardwareModel,
+    Memory,
+    MultiplierArray,
+    Quantity,
+    RateOf,
+    Residual,
+    Term,
+)
 from mpsearch.catalog.load import list_names, load_hardware_model, load_layer_grid, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
 
@@ -19,6 +31,7 @@ __all__ = [
     "MultiplierArray",
     "Quantity",
     "RateOf",
+    "Residual",
     "SearchSpace",
     "Term",
     "check_hardware_model",

@@ -247,6 +247,23 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """What rates and terms leave over, learned from layers' shapes; its numbers lie in a file of their own.
+
+    Attributes:
+        file: Its name; it lies beside the device's file. Once loaded, its path.
+        digest: SHA-256 of what the file holds.
+        source: What it was learned from.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    file: Text
+    digest: Text
+    source: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareModel:
     """Roofline model of one device. Every number says where it comes from.
 
@@ -263,6 +280,7 @@ class HardwareModel:
         terms: What layers pay on top.
         core: The emulated core whose counts the rates describe, for `mpsearch run --on`; None if there is none.
         accuracy: How far the model was found off; None if it was compared with nothing.
+        residual: What layers' cycles and instructions are multiplied by after all else; None if nothing was learned.
         active_power_w: Power while computing; None if unknown. Where energies per MAC and byte are given too, they come on top of it.
     """
 
@@ -278,6 +296,7 @@ class HardwareModel:
     terms: tuple[Term, ...] = ()
     core: Text | None = None
     accuracy: Accuracy | None = None
+    residual: Residual | None = None
     active_power_w: Quantity | None = None
 
     def __post_init__(self) -> None:
