@@ -166,7 +166,7 @@ def test_mistakes_of_the_whole_file_are_found_behind_those_of_its_parts(tmp_path
         ),
         ("{value: 10, source: a data sheet}", "10", "memories.0.picojoules_per_byte: got 10, wanted value and source", "{value: 10, source: where"),
         ("{value: 10, source: a data sheet}", "[10]", "memories.0.picojoules_per_byte: got [10], wanted a mapping", "the shipped files"),
-        ("per: output", "per: outptu", "terms.0.per: got 'outptu', wanted one of", "did you mean output"),
+        ("per: output", "per: outputx", "terms.0.per: got 'outputx', wanted one of", "did you mean output"),
         ("clock_hz:", "clock_mhz:", "clock_mhz is not a known key", "write clock_hz, with the number in that unit."),
         ("[conv2d, depthwise, dense]", "[conv2d, conv2d, dense]", "compute.0: two rates for conv2d at w4 a8, wanted one", "the shipped files"),
         ("name: good", "name: 4", "name: got 4, wanted a text", "the shipped files"),
