@@ -136,10 +136,15 @@ def test_a_fitted_device_predicts_layers_that_the_table_lacks(like: HardwareMode
     assert roofline.instructions == pytest.approx(taken(shape, 4), rel=2e-3)
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9), st.floats(0.1, 99)), min_size=2, max_size=8))
-def test_no_coefficient_is_below_zero(rows: list[tuple[float, float, float]]) -> None:
-    table = np.array(rows)
-    assert (solve(table[:, :2], table[:, 2]) >= 0).all()
+@given(st.lists(st.floats(1, 1e6), min_size=len(SHAPES), max_size=len(SHAPES)))
+def test_no_coefficient_is_below_zero_and_no_rate_without_bound(cycles: list[float]) -> None:
+    """Whatever was measured, a step costs something, and at most what the dearest layer took."""
+    rows = [MeasuredLayer(shape=shape, precision=Precision(weight_bits=8), cycles=value) for shape, value in zip(SHAPES, cycles, strict=True)]
+    (part,) = split_by_operator(rows)
+    found = solve(part, np.array(cycles), np.ones(len(rows), dtype=np.bool_))
+    assert (found >= 0).all()
+    (step,) = (place for place, column in enumerate(part.columns) if column.per == "step")
+    assert found[step] > 0
 
 
 def test_rows_of_one_shape_are_left_out_together() -> None:
