@@ -316,6 +316,22 @@ class LayerShape:
     operands: int = 1
     batch: int = 1
 
+    def __str__(self) -> str:
+        """Return e.g. "conv2d 8x8x16 to 4x4x32, kernel 3x3, stride 2x2, padding 1 1 1 1": what is not as usual."""
+        parts = [f"{self.operator} {'x'.join(map(str, self.input))} to {'x'.join(map(str, self.output))}"]
+        for name in ("kernel", "stride", "dilation"):
+            if (sizes := getattr(self, name)) != (1, 1):
+                parts.append(f"{name} {sizes[0]}x{sizes[1]}")
+        if any(self.padding):
+            parts.append(f"padding {' '.join(map(str, self.padding))}")
+        if self.groups > 1 and self.operator != "depthwise":
+            parts.append(f"{self.groups} groups")
+        if self.operands > 1:
+            parts.append(f"{self.operands} operands")
+        if self.batch > 1:
+            parts.append(f"batch {self.batch}")
+        return ", ".join(parts)
+
     @property
     def has_weights(self) -> bool:
         """Whether a precision must be chosen."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,11 +48,16 @@ class MeasuredDevice(HardwareModel):
         Raises:
             HardwareModelError: It was not measured.
         """
-        if (shape, precision) in self.rows:
-            return self.rows[shape, precision]
-        bits = "" if precision is None else f" --bits {precision}"
-        raise HardwareModelError(
-            f"Layer '{layer}': the table of '{self.name}' has no {shape} at {precision or 'a8'}.", f"measure it: {self.remedy}{bits}"
+        if (shape, precision) not in self.rows:
+            raise self.unmeasured(layer, shape, () if precision is None else (precision,))
+        return self.rows[shape, precision]
+
+    def unmeasured(self, layer: str, shape: LayerShape, precisions: Sequence[Widths]) -> HardwareModelError:
+        """Return the error that says that a layer was measured at none of some precisions, and how it can be; none without weights."""
+        listed = ",".join(map(str, precisions))
+        return HardwareModelError(
+            f"Layer '{layer}': the table of '{self.name}' does not have {shape}" + (f" at {listed.replace(',', ', ')}." if listed else "."),
+            f"measure it: {self.remedy}" + (f" --bits {listed}" if listed else ""),
         )
 
     def cycles(self, row: MeasuredLayer) -> float:

@@ -117,7 +117,8 @@ class StreamMeter:
             if hello is not None:
                 return hello
         raise ExportError(
-            f"{line.name} sent {GREETING_LINES} lines without a greeting, the last was {text[:100]!r}; wanted 'hello {PROTOCOL} <unit> <clock_hz> ...'.",
+            f"{line.name} sent {GREETING_LINES} lines without a greeting, the last was {text[:100]!r}; "
+            f"wanted 'hello {PROTOCOL} <unit> <clock_hz> ...'.",
             "see docs/measure-protocol.md.",
         )
 

@@ -36,13 +36,8 @@ class LayerRequest:
     precision: Precision | None
 
     def __str__(self) -> str:
-        """Return e.g. "conv2d 8x8x16 to 8x8x32, kernel 3x3, w4a8"."""
-        shape = self.shape
-        sizes = f"{'x'.join(map(str, shape.input))} to {'x'.join(map(str, shape.output))}"
-        window = f", kernel {shape.kernel[0]}x{shape.kernel[1]}" if shape.kernel != (1, 1) else ""
-        stride = f", stride {shape.stride[0]}x{shape.stride[1]}" if shape.stride != (1, 1) else ""
-        operands = f", {shape.operands} operands" if shape.operands > 1 else ""
-        return f"{shape.operator} {sizes}{window}{stride}{operands}" + (f", {self.precision}" if self.precision else "")
+        """Return shape and precision."""
+        return f"{self.shape}, {self.precision}" if self.precision else str(self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

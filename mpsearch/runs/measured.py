@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mpsearch import __version__
-from mpsearch.catalog import HardwareModel, load_hardware_model
+from mpsearch.catalog import HardwareModel
 from mpsearch.cost.latency import Roofline
+from mpsearch.cost.measured_device import load_target
 from mpsearch.errors import HardwareModelError, MpsearchError, RecordError
 from mpsearch.export.cores import CYCLES_OF
 from mpsearch.export.counting import TargetRun
@@ -151,11 +152,11 @@ def device_beside(bundle: Path, target: str, named: str | None) -> tuple[Hardwar
         HardwareModelError: The named file is unknown or wrong.
     """
     if named is not None:
-        return load_hardware_model(named), ()
+        return load_target(named), ()
     request = bundle.absolute().parent / REQUEST_FILE
     if request.exists():
         try:
-            hardware = load_hardware_model(load_record(request, RunRequest).target)
+            hardware = load_target(load_record(request, RunRequest).target)
         except MpsearchError:  # a file that has moved since; the shipped ones are still there
             pass
         else:
