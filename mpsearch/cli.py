@@ -273,8 +273,12 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
     from mpsearch.runs.measured import add_to_report, comparison_json, measure_beside, run_folder_of
 
     measurement = measure_beside(options.bundle, run, device, notes)
-    folder = run_folder_of(options.bundle)
-    notes = [*measurement.notes, *(add_to_report(folder, measurement) if folder and run.mismatches == 0 else ())]
+    folder = run_folder_of(options.bundle) if run.mismatches == 0 else None
+    notes = list(measurement.notes)
+    try:
+        notes += add_to_report(folder, measurement) if folder else ()
+    except RecordError as error:
+        notes, folder = [*notes, f"nothing was kept: {error}"], None
     content: dict[str, object] = {
         "bundle": str(options.bundle),
         "target": run.target,
@@ -305,7 +309,7 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
         if line := beside_line(measurement):
             sys.stdout.write(f"{line}\n")
         sys.stdout.writelines(f"note: {note}\n" for note in notes)
-        if folder is not None and run.mismatches == 0:
+        if folder is not None:
             sys.stdout.write(f"added to measured.json, result.json and report.html in {folder}\n")
     return 0 if run.mismatches == 0 else EXIT_FAILED
 
@@ -414,6 +418,29 @@ def run_hw_show(options: argparse.Namespace) -> int:
     if options.png is not None:
         _print_plainly(console, f"drawn to {options.png}")
     return 0
+
+
+def run_hw_check(options: argparse.Namespace) -> int:
+    """Say what is wrong with a device's file, what is unlikely, and what was understood; 2 if it does not load."""
+    from mpsearch.catalog import check_hardware_model
+    from mpsearch.report.device import check_json, device_summary
+
+    check = check_hardware_model(options.file)
+    code = 2 if check.hardware is None else 0
+    if options.json:
+        _show(options, {"schema": 1} | check_json(check))
+        return code
+    console = _console()
+    for kind, findings in (("wrong", check.mistakes), ("unlikely", check.warnings)):
+        for finding in findings:
+            line = f":{finding.line}" if finding.line else ""
+            sys.stdout.write(f"{check.path}{line}: {kind}: {finding.message.removeprefix(f'{check.path} ')}. Hint: {finding.hint}\n")
+    if check.hardware is not None:
+        for table in device_summary(check.hardware):
+            console.print(table)
+    told = "does not load" if check.hardware is None else f"is a hardware model: '{check.hardware.name}'"
+    sys.stdout.write(f"{check.path} {told}; mistakes: {len(check.mistakes)}, warnings: {len(check.warnings)}\n")
+    return code
 
 
 def run_fit(options: argparse.Namespace) -> int:
@@ -674,7 +701,9 @@ def _add_measure_command(commands: argparse._SubParsersAction[argparse.ArgumentP
 
 
 def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    hardware = commands.add_parser("hw", help="look at hardware models: show").add_subparsers(dest="hw_command", metavar="COMMAND", required=True)
+    hardware = commands.add_parser("hw", help="look at hardware models: show, check").add_subparsers(
+        dest="hw_command", metavar="COMMAND", required=True
+    )
     show = hardware.add_parser("show", help="draw a device's roofline, with a network's layers on it")
     show.add_argument("target", help="hardware model, name or path")
     show.add_argument("workload", nargs="?", help="built-in name or file.py:function; without it only the device is shown")
@@ -683,6 +712,10 @@ def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     show.add_argument("--png", type=Path, help="also draw it into this file; needs pip install 'mpsearch[plots]'")
     show.add_argument("--json", action="store_true", help="machine-readable output")
     show.set_defaults(command=run_hw_show)
+    check = hardware.add_parser("check", help="say what is wrong with a device's file, and what is unlikely")
+    check.add_argument("file", help="YAML file of a device, or the name of a shipped one")
+    check.add_argument("--json", action="store_true", help="machine-readable output")
+    check.set_defaults(command=run_hw_check)
 
 
 def _add_fit_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

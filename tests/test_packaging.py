@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 import mpsearch
+from mpsearch.cli import main
 from mpsearch.quant.native import LIBRARY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +68,14 @@ def test_the_example_of_the_readme_is_a_workload(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(# my_network\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "my_network.py").write_text(example)
     assert mpsearch.load_workload(f"{tmp_path}/my_network.py:make_workload").name == "my_network"
+
+
+def test_the_example_of_a_device_file_loads_and_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```yaml\n(name: my-core.*?)```", (ROOT / "docs" / "hardware-models.md").read_text(), re.DOTALL)
+    assert len(example.splitlines()) <= 25
+    (tmp_path / "my-core.yaml").write_text(example)
+    assert main(["cost", f"{ROOT}/tests/tiny_workload.py:tiny", "--target", str(tmp_path / "my-core.yaml"), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["target"] == "my-core"
 
 
 @pytest.mark.skipif(not LIBRARY.is_file(), reason="NO NATIVE LIBRARY: build the package with a C compiler")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search spaces and hardware models: what their YAML files say, found by name or by path and validated."""
 
+from mpsearch.catalog.check import HardwareCheck, check_hardware_model
+from mpsearch.catalog.document import Finding
 from mpsearch.catalog.hardware import COUNTABLE, Accuracy, ComputeRates, Countable, HardwareModel, Memory, MultiplierArray, Quantity, RateOf, Term
 from mpsearch.catalog.load import list_names, load_hardware_model, load_layer_grid, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
@@ -10,6 +12,8 @@ __all__ = [
     "Accuracy",
     "ComputeRates",
     "Countable",
+    "Finding",
+    "HardwareCheck",
     "HardwareModel",
     "Memory",
     "MultiplierArray",
@@ -17,6 +21,7 @@ __all__ = [
     "RateOf",
     "SearchSpace",
     "Term",
+    "check_hardware_model",
     "list_names",
     "load_hardware_model",
     "load_layer_grid",

@@ -282,23 +282,28 @@ class HardwareModel:
 
     def __post_init__(self) -> None:
         """Check that rates are unique and that weights have one home and activations at least one."""
-        seen: set[tuple[str, int, int | None]] = set()
-        for rates in self.compute:
+        seen: dict[tuple[str, int, int | None], int] = {}
+        wrong: list[str] = []
+        for index, rates in enumerate(self.compute):
             for operator in rates.operators:
                 for weight_bits in rates.macs_per_cycle or (None,):
                     key = (operator, rates.activation_bits, weight_bits)
                     if key in seen:
                         weight = "" if weight_bits is None else f" w{weight_bits}"
-                        raise ValueError(f"compute gives two rates for {operator} at{weight} a{rates.activation_bits}, wanted one")
-                    seen.add(key)
+                        wrong.append(
+                            f"compute.{index}: two rates for {operator} at{weight} a{rates.activation_bits}, as in compute.{seen[key]}, wanted one"
+                        )
+                    seen.setdefault(key, index)
         names = [memory.name for memory in self.memories]
         if len(set(names)) < len(names):
-            raise ValueError(f"memories are named {names}, wanted distinct names")
+            wrong.append(f"memories: they are named {', '.join(names)}, wanted distinct names")
         homes = [memory.name for memory in self.memories if "weights" in memory.holds]
         if len(homes) != 1:
-            raise ValueError(f"memories: {len(homes)} of them hold weights, wanted exactly one")
+            wrong.append(f"memories: {len(homes)} of them hold weights, wanted exactly one")
         if not any("activations" in memory.holds for memory in self.memories):
-            raise ValueError("memories: none of them holds activations, wanted at least one")
+            wrong.append("memories: none of them holds activations, wanted at least one")
+        if wrong:
+            raise ValueError("\n".join(wrong))
 
     def rate(self, operator: str, precision: Widths | None) -> RateOf | None:
         """Return how fast an operator runs at a precision, or None if the device does not have it.

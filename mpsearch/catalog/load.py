@@ -6,17 +6,13 @@ A file is checked once, here, against the frozen dataclasses beside this module;
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
-
+from mpsearch.catalog.document import read_document
 from mpsearch.catalog.hardware import HardwareModel
 from mpsearch.catalog.layer_grid import GridLayers
+from mpsearch.catalog.mistakes import validated
 from mpsearch.catalog.search_space import SearchSpace
 from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
 from mpsearch.records import LayerShape
@@ -71,7 +67,7 @@ def load_layer_grid(path: Path) -> tuple[LayerShape, ...]:
     Raises:
         CatalogError: The file is missing or wrong.
     """
-    return tuple(layer.shape for layer in _validated(path, TypeAdapter(GridLayers), CatalogError))
+    return tuple(layer.shape for layer in _validated(path, GridLayers, CatalogError))
 
 
 def _locate(kind: Kind, name_or_path: str | Path) -> Path:
@@ -88,56 +84,17 @@ def _locate(kind: Kind, name_or_path: str | Path) -> Path:
     return shipped_folder(kind) / f"{text}.yaml"
 
 
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml ships no types
-    """Safe YAML without aliases: a few lines of them expand without bound."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed: write the value out")
-        return super().compose_node(parent, index)
-
-
 def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
-    return _validated(_locate(kind, name_or_path), TypeAdapter(record), _ERRORS[kind])
+    return _validated(_locate(kind, name_or_path), record, _ERRORS[kind])
 
 
-def _validated(path: Path, adapter: TypeAdapter[Validated], error: type[CatalogError]) -> Validated:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
-    except (OSError, UnicodeDecodeError) as cause:
-        raise error(f"{path} cannot be read: {cause}.") from cause
-    except (yaml.YAMLError, ValueError, RecursionError) as cause:
-        raise error(f"{path} is not YAML: {' '.join(str(cause).split())}.", "check the indentation and the colons.") from cause
-    try:
-        # JSON mode, because there strict types still take a list for a tuple.
-        return adapter.validate_json(json.dumps(content, default=str), strict=True)
-    except ValidationError as cause:
-        raise error(*_explain(path, cause, adapter)) from cause
-
-
-def _explain(path: Path, cause: ValidationError, adapter: TypeAdapter[Any]) -> tuple[str, str]:
-    """Return message and hint for the first of the mistakes in a file; unknown keys first, for they explain the missing ones."""
-    unknown = ("unexpected_keyword_argument", "extra_forbidden")
-    mistakes = sorted(cause.errors(include_url=False), key=lambda mistake: mistake["type"] not in unknown)
-    first = mistakes[0]
-    where = ".".join(str(part) for part in first["loc"]) or "top level"
-    more = f" (Mistakes in this file: {len(mistakes)}.)" if len(mistakes) > 1 else ""
-    if first["type"] == "missing":
-        return f"{path}: {where} is missing.{more}", "add it."
-    if first["type"] in unknown:
-        return f"{path}: {where} is not a known key.{more}", _nearest_key(str(first["loc"][-1]), _keys(adapter.json_schema()))
-    wanted = first["msg"].removeprefix("Value error, ").replace("Input should be", "wanted").replace("String should have", "wanted a text of")
-    got = "" if isinstance(first["input"], dict) else f"got {first['input']!r}, "
-    return f"{path}: {where}: {got}{wanted}.{more}", "see the shipped files for the form."
-
-
-def _keys(schema: Any) -> set[str]:
-    if isinstance(schema, dict):
-        own = set(schema.get("properties", {}))
-        return own.union(*(_keys(value) for value in schema.values()))
-    return set().union(*(_keys(value) for value in schema)) if isinstance(schema, list) else set()
-
-
-def _nearest_key(key: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(key, sorted(known), n=1)
-    return f"did you mean '{close[0]}'?" if close else "remove it."
+def _validated(path: Path, record: type[Validated], error: type[CatalogError]) -> Validated:
+    valid, mistakes = validated(read_document(path), record)
+    if valid is None:
+        # A key that is not known explains the one that is missing.
+        first = min(mistakes, key=lambda mistake: (not mistake.message.endswith("is not a known key"), mistake.message.endswith("is missing")))
+        more = f" (Mistakes in this file: {len(mistakes)}.)" if len(mistakes) > 1 else ""
+        line = f":{first.line}" if first.line else ""
+        told = first.message if first.message.startswith(f"{path} ") else f"{path}{line}: {first.message}"
+        raise error(f"{told}.{more}", first.hint)
+    return valid

@@ -199,7 +199,7 @@ def peak_bytes_per_cycle(hardware: HardwareModel) -> float:
     """Return the bytes per cycle that no layer moves faster than: the slope of the roof.
 
     Weights and activations that live in two memories move at the same time, so the rates of their homes add up; what passes a buffer is no faster
-    than the buffer.
+    than the buffer. (Of a memory that feeds an array only the rows it takes count, see `row_bytes`: a layer that leaves out pixels may move fewer.)
     """
     weight_home, buffer = hardware.weight_memory, hardware.buffer
     rates = []

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpsearch.cost import LayerCost
-from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_quantity
+from mpsearch.report.quantities import MISSING, show_bytes, show_count, show_quantity, show_rate
 
 TOTALS = {
     "cycles": ("cycles", ""),
@@ -54,7 +54,7 @@ def layer_cost_table(title: str, layers: Sequence[LayerCost]) -> Table:
             f"{(layer.cycles or 0.0) / cycles:.1%}" if cycles else MISSING,
             layer.binding,
             show_bytes(layer.flash_bytes),
-            f"{layer.ops_per_byte:.3g}" if layer.macs else MISSING,
+            show_rate(layer.ops_per_byte) if layer.macs else MISSING,
         )
         table.add_row(*map(Text, cells))
     return table

@@ -4,19 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from mpsearch.catalog import ComputeRates, HardwareModel, Memory, Term
+from mpsearch.catalog import ComputeRates, HardwareCheck, HardwareModel, Memory, Term
+from mpsearch.records import WEIGHTED_CLASSES
 from mpsearch.report.quantities import show_quantity
+from mpsearch.report.roofline import make_roofline, roofline_json
+from mpsearch.report.roofline_text import roof_table
 
 
 def device_tables(hardware: HardwareModel) -> tuple[Table, ...]:
     """Return what there is to know about a device beside its roofs."""
     return memory_table(hardware), rate_table(hardware), term_table(hardware), source_table(hardware)
+
+
+def device_summary(hardware: HardwareModel) -> tuple[Table, ...]:
+    """Return what was understood of a device's file, in short: roofs, memories, rates, what comes on top."""
+    roofs = [roof_table(make_roofline(hardware))] if any(hardware.precisions(operator) for operator in WEIGHTED_CLASSES) else []
+    return (*roofs, memory_table(hardware), rate_table(hardware), *([term_table(hardware)] if hardware.terms else []))
 
 
 def memory_table(hardware: HardwareModel) -> Table:
@@ -101,6 +110,21 @@ def device_json(hardware: HardwareModel) -> dict[str, object]:
         else None,
         "sources": {source: list(places) for source, places in sources_of(hardware).items()},
     }
+
+
+def check_json(check: HardwareCheck) -> dict[str, object]:
+    """Return what `mpsearch hw check --json` prints."""
+    content: dict[str, object] = {
+        "file": str(check.path),
+        "valid": check.hardware is not None,
+        "mistakes": [asdict(finding) for finding in check.mistakes],
+        "warnings": [asdict(finding) for finding in check.warnings],
+    }
+    if check.hardware is not None:
+        content["device"] = device_json(check.hardware)
+        if any(check.hardware.precisions(operator) for operator in WEIGHTED_CLASSES):
+            content["device"] = device_json(check.hardware) | roofline_json(make_roofline(check.hardware))
+    return content
 
 
 def _precisions(rates: ComputeRates) -> list[str]:

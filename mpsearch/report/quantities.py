@@ -42,6 +42,13 @@ def show_count(value: float | None) -> str:
     return MISSING if value is None else show_quantity(value, "op").removesuffix("op").strip()
 
 
+def show_rate(value: float | None) -> str:
+    """Return a rate or a ratio with three digits, and no exponent while it is short: 0.738, 16,384."""
+    if value is None:
+        return MISSING
+    return f"{value:,.0f}" if 1000 <= value < 1e5 else f"{value:.3g}"
+
+
 def show_score(value: float | None) -> str:
     """Return a score with three digits."""
     return MISSING if value is None or math.isnan(value) else f"{value:.3g}"

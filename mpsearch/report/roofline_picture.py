@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpsearch.errors import PlotError
+from mpsearch.report.quantities import show_rate
 from mpsearch.report.roofline import Roofline
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ INCHES = (10.0, 6.5)
 DOTS_PER_INCH = 150
 
 LABEL_ROOM = 0.025
-"""Roofs nearer than this share of the height have one label."""
+"""Roofs, and layers, nearer than this share of the picture have one label."""
 
 
 def save_roofline(roofline: Roofline, path: Path) -> None:
@@ -60,15 +61,17 @@ def _draw_roofs(axes: Axes, roofline: Roofline, left: float, right: float) -> No
         axes.plot(roof.ridge_ops_per_byte, roof.macs_per_cycle, marker="o", markersize=4, color=f"C{index % 10}")
         if not labels or up.place(labels[-1][0]) - up.place(roof.macs_per_cycle) > LABEL_ROOM:
             labels.append((roof.macs_per_cycle, []))
-        labels[-1][1].append(f"{roof.label}: {roof.macs_per_cycle:.3g}")
+        labels[-1][1].append(f"{roof.label}: {show_rate(roof.macs_per_cycle)}")
     for height, texts in labels:
-        text = ", ".join(texts) if len(texts) <= 3 else f"{texts[0]} … {texts[-1]}"
+        text = ", ".join(texts) if len(texts) <= 2 else f"{texts[0]} … {texts[-1]}"
         axes.annotate(text, (right, height), (-4, 3), textcoords="offset points", ha="right", fontsize=8)
     for memory in roofline.hardware.memories:
         rate = memory.bytes_per_cycle.value
         axes.plot([left, right], [left / 2 * rate, right / 2 * rate], linestyle=":", linewidth=0.9, color="grey")
         foot = up.lowest * 1.05
-        axes.annotate(f"{memory.name}, {rate:.3g} B/cycle", (2 * foot / rate, foot), (5, 0), textcoords="offset points", fontsize=7, clip_on=True)
+        axes.annotate(
+            f"{memory.name}, {show_rate(rate)} B/cycle", (2 * foot / rate, foot), (5, 0), textcoords="offset points", fontsize=7, clip_on=True
+        )
 
 
 def _draw_points(axes: Axes, roofline: Roofline) -> None:
@@ -77,11 +80,14 @@ def _draw_points(axes: Axes, roofline: Roofline) -> None:
         intensities = [point.cost.ops_per_byte for point in shown]
         attained = [point.cost.attained_macs_per_cycle or 0.0 for point in shown]
         axes.scatter(intensities, attained, s=26, zorder=3, edgecolors="black", linewidths=0.5, label=f"bound by {binding}")
-    named: set[tuple[float, float]] = set()
+    across, up = roofline.axes((0, 1), (0, 1))
+    named: list[tuple[float, float]] = []
     for point in roofline.drawn:
         spot = (point.cost.ops_per_byte, point.cost.attained_macs_per_cycle or 0.0)
-        if spot not in named:  # layers of one shape lie on one spot: the first names it
+        place = (across.place(spot[0]), up.place(spot[1]))
+        # Layers of one shape lie on one spot: the first names it.
+        if all(max(abs(place[0] - x), abs(place[1] - y)) > LABEL_ROOM for x, y in named):
             axes.annotate(point.cost.layer, spot, (5, -3), textcoords="offset points", fontsize=7, rotation=-25, va="top")
-        named.add(spot)
+            named.append(place)
     if roofline.drawn:
         axes.legend(loc="upper left", fontsize=8)

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from mpsearch.report.quantities import MISSING, show_count
+from mpsearch.report.quantities import MISSING, show_count, show_rate
 from mpsearch.report.roofline import Roofline
 
 ROWS = 20
@@ -45,7 +45,7 @@ def roofline_plot(roofline: Roofline, columns: int) -> Text:
         here = cells[row][column]
         cells[row][column] = SEVERAL if here in marks and here != point.mark else point.mark
     text = Text(f"{roofline.title}: MACs per cycle over ops per byte\n")
-    heights = {round(up.place(tick)): f"{tick:.4g}" for tick in up.ticks()}
+    heights = {round(up.place(tick)): show_rate(tick) for tick in up.ticks()}
     for row in range(ROWS):
         text.append(f"{heights.get(row, ''):>{MARGIN - 2}} {'┤' if row in heights else '│'}", style="dim")
         for character in cells[row]:
@@ -53,7 +53,7 @@ def roofline_plot(roofline: Roofline, columns: int) -> Text:
         text.append("\n")
     ruler, numbers = ["─"] * width, [" "] * width
     for tick in across.ticks():
-        column, shown = round(across.place(tick)), f"{tick:.4g}"
+        column, shown = round(across.place(tick)), show_rate(tick)
         start = min(max(0, column - len(shown) // 2), width - len(shown))
         ruler[column] = "┴"
         if all(character == " " for character in numbers[max(0, start - 1) : start + len(shown) + 1]):
@@ -69,7 +69,7 @@ def roof_table(roofline: Roofline) -> Table:
     table.add_column("MACs/cycle", justify="right")
     table.add_column("ridge, ops/byte", justify="right")
     for roof in roofline.roofs:
-        table.add_row(Text(" ".join(map(str, roof.precisions))), f"{roof.macs_per_cycle:.4g}", f"{roof.ridge_ops_per_byte:.4g}")
+        table.add_row(Text(" ".join(map(str, roof.precisions))), show_rate(roof.macs_per_cycle), show_rate(roof.ridge_ops_per_byte))
     return table
 
 
@@ -92,9 +92,9 @@ def point_table(roofline: Roofline) -> Table:
             cost.layer,
             str(cost.precision or MISSING),
             show_count(cost.cycles),
-            f"{cost.ops_per_byte:.3g}" if cost.macs else MISSING,
-            f"{attained:.3g}" if attained else MISSING,
-            f"{attainable:.3g}" if attainable else MISSING,
+            show_rate(cost.ops_per_byte) if cost.macs else MISSING,
+            show_rate(attained),
+            show_rate(attainable),
             cost.binding,
         )
         table.add_row(*map(Text, cells))

@@ -193,14 +193,15 @@ def keep_measurement(folder: Path, measurement: Measurement) -> tuple[Measuremen
 
 
 def run_folder_of(bundle: Path) -> Path | None:
-    """Return the folder of the finished run that a bundle belongs to, or None."""
-    folder = bundle.absolute().parent
+    """Return the folder of the finished run whose chosen config a bundle holds and which it lies in, or None."""
+    folder, manifest = bundle.absolute().parent, read_manifest(bundle)
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        chosen = result["model_digest"], result["chosen"]["precisions"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = isinstance(result, dict) and result.get("model_digest") == read_manifest(bundle)["model_digest"]
-    return folder if same and "bundle" in result else None
+    held = {layer["name"]: layer["precision"] for layer in manifest["layers"] if layer["precision"]}
+    return folder if chosen == (manifest["model_digest"], held) else None
 
 
 def add_to_report(folder: Path, measurement: Measurement) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from mpsearch.errors import HardwareModelError, RecordError
 from mpsearch.graph.liveness import live_bytes
 from mpsearch.quant.packed_size import constant_bytes, header_bytes, scratch_bytes
 from mpsearch.records import BitWidthConfig, LayerGraph, Precision
-from tests.cost.devices import device, macs, term, values
+from tests.cost.devices import device, macs, memory, term, values
 
 Offered = dict[str, tuple[Precision, ...]]
 Precisions = tuple[Precision, ...]
@@ -170,15 +170,16 @@ def test_layer_costs_add_up_to_the_table(
     assert sum(cost.latency_s or 0.0 for cost in costs) == pytest.approx(table.metric("latency").total(np.array(choice)))
 
 
-def test_a_layer_says_what_holds_it_up(graph: LayerGraph, precisions: Precisions, hardware: HardwareModel) -> None:
-    starved = replace(
-        hardware, memories=tuple(replace(memory, bytes_per_cycle=replace(memory.bytes_per_cycle, value=0.01)) for memory in hardware.memories)
-    )
+def test_a_layer_says_what_holds_it_up(graph: LayerGraph, precisions: Precisions) -> None:
     config = config_of(graph, precisions, (2, 2, 2))
-    normal = {cost.layer: cost for cost in layer_costs(graph, config, hardware)}
-    slow = {cost.layer: cost for cost in layer_costs(graph, config, starved)}
+    starved = device(memories=(memory("rom", "weights", rate=0.01), memory("sram", "activations", rate=0.01)))
+    normal, slow, burdened = (
+        {cost.layer: cost for cost in layer_costs(graph, config, hardware)}
+        for hardware in (device(), starved, device(terms=(term("output", 1000.0),)))
+    )
     assert (normal["conv1"].binding, normal["flat"].binding, normal["flat"].cycles) == ("compute", "none", 0.0)
-    assert (slow["conv1"].binding, slow["fc"].binding) == ("sram", "flash")
+    assert (slow["conv1"].binding, slow["fc"].binding) == ("sram", "rom")
+    assert (burdened["conv1"].binding, burdened["flat"].binding) == ("overhead", "none")
 
 
 def test_without_a_target_there_are_no_cycles(graph: LayerGraph, precisions: Precisions) -> None:
