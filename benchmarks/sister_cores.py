@@ -4,7 +4,7 @@
 Cortex-M33 has the DSP extension of Cortex-M4, and Cortex-M85 the vectors of Cortex-M55, so the shipped kernels execute the same instructions there.
 What differs is how many cycles these take: one assumed factor each, with its reason. Run it again whenever the files of the two others have changed:
 
-    python benchmarks/sister_cores.py [FOLDER]
+    python benchmarks/sister_cores.py [FOLDER]     (or make devices)
 """
 
 from __future__ import annotations

@@ -146,6 +146,44 @@ def test_mistakes_of_the_whole_file_are_found_behind_those_of_its_parts(tmp_path
     assert "two rates for dense at w4 a8, as in compute.1" in check.mistakes[2].message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        ("operators: [conv2d]", "operators: conv2d", "terms.0.operators: got 'conv2d', wanted a list", "write operators: [conv2d]."),
+        ("holds: [weights]", "holds:", "memories.0.holds: got nothing, wanted a list", "the shipped files"),
+        ("macs_per_cycle: {4: 0.8, 8: 0.7}", "macs_per_cycle: 0.8", "compute.0.macs_per_cycle: got 0.8, wanted a mapping", "the shipped files"),
+        (
+            "{value: 64000, source: a data sheet}",
+            "{value: 64 KB, source: a data sheet}",
+            "ram_bytes.value: got '64 KB', wanted",
+            "of the key: 64000.",
+        ),
+        (
+            "{value: 64000, source: a data sheet}",
+            "{value: 64 KiB, source: a data sheet}",
+            "ram_bytes.value: got '64 KiB', wanted",
+            "of the key: 65536.",
+        ),
+        ("{value: 10, source: a data sheet}", "10", "memories.0.picojoules_per_byte: got 10, wanted value and source", "{value: 10, source: where"),
+        ("{value: 10, source: a data sheet}", "[10]", "memories.0.picojoules_per_byte: got [10], wanted a mapping", "the shipped files"),
+        ("per: output", "per: outputx", "terms.0.per: got 'outputx', wanted one of", "did you mean output"),
+        ("clock_hz:", "clock_mhz:", "clock_mhz is not a known key", "write clock_hz, with the number in that unit."),
+        ("[conv2d, depthwise, dense]", "[conv2d, conv2d, dense]", "compute.0: two rates for conv2d at w4 a8, wanted one", "the shipped files"),
+        ("name: good", "name: 4", "name: got 4, wanted a text", "the shipped files"),
+        (
+            "holds: [weights]",
+            "holds: [weights]\n    buffers: 1",
+            "memories.0.buffers: got 1, wanted a value that is true or false",
+            "the shipped files",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_form_says_what_is_wanted(tmp_path: Path, old: str, new: str, message: str, hint: str) -> None:
+    found = [mistake for mistake in checked(tmp_path, (old, new)).mistakes if mistake.message.startswith(message)]
+    assert len(found) == 1
+    assert hint in found[0].hint
+
+
 def test_a_misspelt_key_is_not_reported_again_as_what_it_leaves_out(tmp_path: Path) -> None:
     check = checked(tmp_path, ("holds: [weights]", "hold: [weights]"))
     assert [(mistake.line, mistake.message) for mistake in check.mistakes] == [(19, "memories.0.hold is not a known key")]

@@ -20,7 +20,7 @@ _SENTENCE_END = re.compile(r"(?<! al)\. ")
 HEAD = """\
 # Devices
 
-What `mpsearch list targets` lists, made from the files in `hw_models/` by `python docs/write_devices.py`. `mpsearch hw show NAME` draws a device,
+What `mpsearch list targets` lists, made from the files in `hw_models/` by `make devices`. `mpsearch hw show NAME` draws a device,
 `mpsearch hw check FILE` checks a file of your own. Every number in a file names its source; the last column counts how they came about:
 
 - *counted here*: instructions of the shipped kernels counted in an emulator, or times measured, and what was fitted to them;

@@ -90,7 +90,7 @@ def test_the_peak_of_a_device_is_that_of_its_instructions(device: str, precision
 @pytest.mark.parametrize("sister", SISTERS, ids=lambda sister: sister.name)
 def test_the_file_of_a_sister_core_is_the_one_that_the_other_gives(sister: Sister) -> None:
     shipped = (shipped_folder("hw_models") / f"{sister.name}.yaml").read_text(encoding="utf-8")
-    assert shipped == device_text(make_sister(sister)), "run python benchmarks/sister_cores.py"
+    assert shipped == device_text(make_sister(sister)), "run make devices"
 
 
 @pytest.mark.parametrize("sister", SISTERS, ids=lambda sister: sister.name)

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "devices.md"
 
 def test_the_page_is_the_one_that_the_files_give() -> None:
     wanted = device_list(load_hardware_model(name) for name in list_names("hw_models"))
-    assert PAGE.read_text(encoding="utf-8") == wanted, "run python docs/write_devices.py"
+    assert PAGE.read_text(encoding="utf-8") == wanted, "run make devices"
 
 
 def test_every_device_has_a_row_of_its_own() -> None:
