@@ -448,12 +448,14 @@ def run_fit(options: argparse.Namespace) -> int:
     from mpsearch.cost.device_file import write_device_file
     from mpsearch.cost.fit import Scale, find_like, fit_device
     from mpsearch.records import MeasuredTable
-    from mpsearch.storage import load_record
+    from mpsearch.storage import load_record, save_record
 
     table = load_record(options.table, MeasuredTable)
     scale = None if options.cycles_per_count is None else Scale(cycles_per_count=options.cycles_per_count, source=options.because or "as given")
     out = options.out or Path(f"{table.target}.yaml")
-    fit = fit_device(table, find_like(table, options.like), out.stem, scale)
+    fit = fit_device(table, find_like(table, options.like), out.stem, scale, options.residual)
+    if fit.residual is not None and fit.hardware.residual is not None:
+        save_record(fit.residual, out.parent / fit.hardware.residual.file)
     write_device_file(fit.hardware, out)
     return _show_fit(options, fit, out)
 
@@ -467,7 +469,10 @@ def _show_fit(options: argparse.Namespace, fit: Fit, out: Path) -> int:
 
     from mpsearch.report.tables import error_table
 
-    rows = [(error.title, error.what, error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors]
+    what = {False: "", True: " with residual"}
+    rows = [
+        (error.title, error.what + what[error.with_residual], error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors
+    ]
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(error_table(fit.hardware.name, rows))
     sys.stdout.write(f"device: {out}\nnext: mpsearch cost --target {out}\n")
     return 0
@@ -728,6 +733,7 @@ def _add_fit_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         type=_above_zero,
         help="cycles for each of the table's cycles, or instructions where it has no cycles (default: its cycles as they are)",
     )
+    fit.add_argument("--residual", action="store_true", help="learn what rates and terms leave over, too (needs mpsearch[residual])")
     fit.add_argument("--because", help="where --cycles-per-count comes from; it becomes the source of the numbers")
     fit.add_argument("--json", action="store_true", help="machine-readable output")
     fit.set_defaults(command=run_fit)

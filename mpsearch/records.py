@@ -365,9 +365,11 @@ class LayerShape:
 
     @property
     def steps(self) -> int:
-        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window."""
+        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window, of a copy those it writes."""
         if self.operator in ("max_pool", "avg_pool", *WEIGHTED_CLASSES):
             return self.output_values * self.window_values
+        if self.operator == "copy":
+            return self.output_values
         return max(self.output_values, self.input_values)
 
     @property

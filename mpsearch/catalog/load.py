@@ -6,6 +6,7 @@ A file is checked once, here, against the frozen dataclasses beside this module;
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -58,7 +59,11 @@ def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
     Raises:
         HardwareModelError: The name is unknown, or the file is missing or wrong.
     """
-    return _load("hw_models", name_or_path, HardwareModel)
+    hardware = _load("hw_models", name_or_path, HardwareModel)
+    if hardware.residual is None:
+        return hardware
+    beside = _locate("hw_models", name_or_path).resolve().parent / hardware.residual.file
+    return replace(hardware, residual=replace(hardware.residual, file=str(beside)))
 
 
 def load_layer_grid(path: Path) -> tuple[LayerShape, ...]:

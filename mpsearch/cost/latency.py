@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.array import array_steps, row_bytes
+from mpsearch.cost.block_engine import engine_cost
 from mpsearch.cost.counted import COUNTED
 from mpsearch.cost.measured_device import MeasuredDevice
 from mpsearch.cost.request import CostRequest, summed
+from mpsearch.cost.residual import residual_factors
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
 from mpsearch.errors import HardwareModelError
 from mpsearch.records import Layer, LayerShape, MetricCost, Precision
@@ -26,6 +29,7 @@ class Roofline:
         terms: Cycles not overlapped with these: calls, requantisation, layout, unpacking.
         instructions: What the core executes; None if the file says nothing about it.
         joules_beside_power: Energy of MACs and bytes.
+        residual: Cycles that the device's residual adds or, negative, takes away.
         measured: Cycles as they were measured, whatever they went into; None where a model says.
     """
 
@@ -34,6 +38,7 @@ class Roofline:
     terms: float = 0.0
     instructions: float | None = None
     joules_beside_power: float = 0.0
+    residual: float = 0.0
     measured: float | None = None
 
     @property
@@ -41,7 +46,7 @@ class Roofline:
         """Cycles of the layer."""
         if self.measured is not None:
             return self.measured
-        return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms
+        return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms + self.residual
 
     @property
     def binding(self) -> str:
@@ -127,7 +132,12 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
             f"{_what_there_is(shape, hardware)}.",
             "add the rate, with its source, to the device's file, or choose another space.",
         )
+    compute = (array_steps(shape, rate.array) if rate.array else shape.steps) / rate.per_cycle
     traffic = memory_traffic(work, hardware) | row_bytes(work, hardware, rate.array)
+    early: Mapping[str, float] = {}
+    if hardware.block_engine is not None:
+        engine = engine_cost(work, hardware, hardware.block_engine)
+        compute, traffic, early = engine.compute, engine.traffic, engine.early
     home = hardware.activation_memory(work.live_bytes)
     if home.result_bytes and shape.has_weights:
         traffic[home.name] += shape.output_values * home.result_bytes.value - work.output_bytes
@@ -137,12 +147,22 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         instructions = shape.steps / rate.per_instruction + sum(count * (term.instructions or 0.0) for term, count in terms)
     energy = {memory.name: memory.picojoules_per_byte.value if memory.picojoules_per_byte else 0.0 for memory in hardware.memories}
     picojoules = shape.steps * (rate.picojoules or 0.0) + sum(moved * energy[name] for name, moved in traffic.items())
-    return Roofline(
-        compute=(array_steps(shape, rate.array) if rate.array else shape.steps) / rate.per_cycle,
-        memories=tuple((memory.name, traffic[memory.name] / memory.bytes_per_cycle.value) for memory in hardware.memories),
+    roofline = Roofline(
+        compute=compute,
+        memories=tuple(
+            (memory.name, (traffic[memory.name] - early.get(memory.name, 0.0)) / memory.bytes_per_cycle.value) for memory in hardware.memories
+        ),
         terms=sum(count * term.cycles for term, count in terms),
         instructions=instructions,
         joules_beside_power=picojoules * 1e-12,
+    )
+    if hardware.residual is None:
+        return roofline
+    cycle_factor, instruction_factor = residual_factors(shape, precision, hardware)
+    return replace(
+        roofline,
+        instructions=None if instructions is None else instructions * instruction_factor,
+        residual=roofline.total * (cycle_factor - 1),
     )
 
 

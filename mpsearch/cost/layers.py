@@ -103,7 +103,7 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
                 binding=roofline.binding if roofline else "",
                 compute_cycles=parts.compute if parts else None,
                 memory_cycles=parts.memories if parts else (),
-                overhead_cycles=parts.terms if parts else None,
+                overhead_cycles=parts.terms + parts.residual if parts else None,
             )
         )
     return tuple(costs)

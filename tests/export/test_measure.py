@@ -146,7 +146,12 @@ def test_a_board_that_never_greets_is_given_up() -> None:
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [("", "--command is empty"), ("/no/such/program", "cannot be started: No such file"), ("'open", "No closing quotation"), ("true", "stopped with 0")],
+    [
+        ("", "--command is empty"),
+        ("/no/such/program", "cannot be started: No such file"),
+        ("'open", "No closing quotation"),
+        ("true", "stopped with 0"),
+    ],
 )
 def test_a_command_that_cannot_run_says_so(command: str, message: str) -> None:
     with pytest.raises(ExportError, match=message):
@@ -242,16 +247,16 @@ def port() -> Iterator[Callable[[str], str]]:
 def measure_serial(name: str, timeout_s: float = 20.0) -> Measurement:
     """Measure REQUESTS over a serial port."""
     with StreamMeter(lambda: SerialLine(f"{name}:9600"), timeout_s) as meter:
-        return measure_layers(
-            meter, REQUESTS, MeasuredTable(target="fake", method=meter.method, clock_hz=meter.clock_hz, rows=()), MeasuredFile()
-        )
+        return measure_layers(meter, REQUESTS, MeasuredTable(target="fake", method=meter.method, clock_hz=meter.clock_hz, rows=()), MeasuredFile())
 
 
 def test_a_serial_port_answers_like_a_program(port: Callable[[str], str]) -> None:
     assert measure_serial(port("noisy")).table == replace(measure(board()).table)
 
 
-@pytest.mark.parametrize(("mode", "message"), [("dies", "sent no line within 1 s"), ("hangs", "sent no line within 1 s"), ("garbage", "answered '@@@'")])
+@pytest.mark.parametrize(
+    ("mode", "message"), [("dies", "sent no line within 1 s"), ("hangs", "sent no line within 1 s"), ("garbage", "answered '@@@'")]
+)
 def test_a_serial_port_that_fails_is_one_error(port: Callable[[str], str], mode: str, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         measure_serial(port(mode), timeout_s=1.0)

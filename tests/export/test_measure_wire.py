@@ -37,9 +37,7 @@ def test_what_the_protocol_cannot_say_is_refused(shape: LayerShape, precision: P
 
 
 def test_a_greeting_tells_unit_clock_and_board() -> None:
-    assert read_hello("hello 1 cycles 168000000 STM32F407, gcc 12 -O2") == Hello(
-        unit="cycles", clock_hz=168e6, description="STM32F407, gcc 12 -O2"
-    )
+    assert read_hello("hello 1 cycles 168000000 STM32F407, gcc 12 -O2") == Hello(unit="cycles", clock_hz=168e6, description="STM32F407, gcc 12 -O2")
     assert read_hello("hello 1 nanoseconds 0") == Hello(unit="nanoseconds", clock_hz=None, description="")
 
 
@@ -59,7 +57,9 @@ def test_an_answer_is_a_count_or_a_reason() -> None:
     assert read_answer("error 3 memory", 3) == Answer(reason="memory")
 
 
-@pytest.mark.parametrize("line", ["", "ok", "ok 3", "ok 4 5", "ok 3 5 6", "ok 3 -5", "ok 3 1.5", "ok 3 0x10", "ok 3 ٣", "error 3", "error 4 memory", "yes 3 5"])
+@pytest.mark.parametrize(
+    "line", ["", "ok", "ok 3", "ok 4 5", "ok 3 5 6", "ok 3 -5", "ok 3 1.5", "ok 3 0x10", "ok 3 ٣", "error 3", "error 4 memory", "yes 3 5"]
+)
 def test_anything_else_is_an_error_that_quotes_it(line: str) -> None:
     with pytest.raises(ExportError, match=r"wanted 'ok 3 <count>' or 'error 3 <reason>'"):
         read_answer(line, 3)

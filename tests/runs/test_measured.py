@@ -66,7 +66,12 @@ def test_instructions_are_compared_layer_by_layer_and_in_total(bundle: Path) -> 
     assert run.predicted_cycles == 320
     assert run.predicted_latency_s == pytest.approx(320e-6)
     assert run.error_cycles == pytest.approx(320 / 610 - 1)
-    # 470 instructions at 320 / 340 cycles each.
+    assert run.latency_s == pytest.approx(610e-6)
+
+
+def test_where_cycles_are_not_known_the_latency_takes_the_predicted_cycles_of_each_instruction(bundle: Path) -> None:
+    run = measure_beside(bundle, counted(bundle, (200, None), (260, None), (0, None), target="rv32"), plain_device("rv32"))
+    assert (run.compared, run.latency_from) == ("instructions", "instructions")
     assert run.latency_s == pytest.approx(470 * 320 / 340 * 1e-6)
 
 
@@ -179,6 +184,7 @@ RUN = Measurement(
     clock_hz=1e6,
     compared="cycles",
     predicted_cycles=4900.0,
+    error_cycles=-0.02,
 )
 
 
@@ -199,4 +205,4 @@ def test_the_budget_is_checked_against_what_was_measured(budget: float | None, s
 
 
 def test_without_a_latency_there_is_no_check() -> None:
-    assert check_latency(0.005, replace(RUN, compared="")) == ""
+    assert check_latency(0.005, replace(RUN, compared="", error_cycles=None)) == ""
