@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field
 
+from mpsearch.catalog.block_engine import BlockEngine
+from mpsearch.catalog.values import DeviceBits, Lanes, Number, Operators, Rate, Text
 from mpsearch.records import WEIGHTED_CLASSES, LayerShape, Precision, Widths
-
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 Countable = Literal[
     "call",
@@ -31,7 +31,8 @@ Countable = Literal[
     "idle_step_4",
     "filled_step_8",
     "filled_step_16",
-    "ragged_output",
+    "ragged_output_8",
+    "ragged_output_16",
     "ragged_channel_step",
     "channel_tile",
     "block_4",
@@ -67,15 +68,7 @@ class Quantity:
     source: Text
 
 
-Operator = Literal["conv2d", "depthwise", "dense", "add", "mul", "max_pool", "avg_pool", "mean", "copy", "lookup"]
-Operators = Annotated[tuple[Operator, ...], Field(min_length=1)]
-DeviceBits = Annotated[int, Field(ge=1, le=32)]
-Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Content = Literal["weights", "activations"]
-
-
-Lanes = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +201,8 @@ class Memory:
             only these rows count then, for operators that have an array.
         result_bytes: What each output value of a layer with weights moves here, where sums pass through before they are requantised; None where only
             the stored output does.
+        latency_cycles: Before the first byte of a transfer arrives; None for 0. A block engine pays it for its first input and last output.
+        burst_bytes: What the memory moves at once; shorter runs take as long. None for 1; asked by block engines.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -220,6 +215,8 @@ class Memory:
     picojoules_per_byte: Quantity | None = None
     feeds_array: bool = False
     result_bytes: Quantity | None = None
+    latency_cycles: Quantity | None = None
+    burst_bytes: Quantity | None = None
 
     def __post_init__(self) -> None:
         """Check that the memory is for something."""
@@ -278,6 +275,8 @@ class HardwareModel:
         compute: Rates by operator class, weight bits and activation bits; what is not listed the device does not have.
         memories: Where weights and activations live, and what they stream through.
         terms: What layers pay on top.
+        block_engine: How it walks over a layer, which then tells the cycles of arithmetic instead of the rates: these say what there is, and how fast
+            it is at its best. None for devices whose rates tell all.
         core: The emulated core whose counts the rates describe, for `mpsearch run --on`; None if there is none.
         accuracy: How far the model was found off; None if it was compared with nothing.
         residual: What layers' cycles and instructions are multiplied by after all else; None if nothing was learned.
@@ -294,6 +293,7 @@ class HardwareModel:
     compute: Annotated[tuple[ComputeRates, ...], Field(min_length=1)]
     memories: Annotated[tuple[Memory, ...], Field(min_length=1)]
     terms: tuple[Term, ...] = ()
+    block_engine: BlockEngine | None = None
     core: Text | None = None
     accuracy: Accuracy | None = None
     residual: Residual | None = None

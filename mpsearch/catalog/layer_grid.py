@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from mpsearch.catalog.hardware import Operator
+from mpsearch.catalog.values import Operator
 from mpsearch.records import LayerShape
 
 Size = Annotated[int, Field(ge=1, le=65535)]

@@ -70,6 +70,11 @@ def filled_steps(shape: LayerShape, multiple: int) -> int:
     return shape.output_values * (-shape.window_values % multiple) if _lays_out(shape) else 0
 
 
+def ragged_outputs(shape: LayerShape, multiple: int) -> int:
+    """Return how many outputs have a row of weights that ends within a group of so many values."""
+    return shape.output_values if _lays_out(shape) and shape.window_values % multiple else 0
+
+
 def is_transposition(shape: LayerShape) -> bool:
     """Return whether a copy puts its values in another order, as far as two shapes tell: as many values, another shape."""
     return shape.operator == "copy" and shape.operands == 1 and shape.input != shape.output and shape.input_values == shape.output_values
@@ -140,7 +145,8 @@ COUNTED: Mapping[str, Callable[[LayerShape], int]] = {
     "idle_step_4": lambda shape: idle_steps(shape, 4),
     "filled_step_8": lambda shape: filled_steps(shape, 8),
     "filled_step_16": lambda shape: filled_steps(shape, 16),
-    "ragged_output": lambda shape: shape.output_values if _lays_out(shape) and shape.window_values % 8 else 0,
+    "ragged_output_8": lambda shape: ragged_outputs(shape, 8),
+    "ragged_output_16": lambda shape: ragged_outputs(shape, 16),
     "ragged_channel_step": lambda shape: laid_values(shape) * (shape.output[2] // shape.groups % 4),
     "channel_tile": lambda shape: laid_pixels(shape) * -(-shape.output[2] // (shape.groups * CHANNEL_TILE)),
     # Depthwise convolutions.

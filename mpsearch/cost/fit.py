@@ -16,8 +16,6 @@ from mpsearch.cost.residual import FEATURES, LEAST_SHAPES, ResidualTrees, Trees,
 from mpsearch.errors import HardwareModelError
 from mpsearch.records import OPERATOR_CLASSES, WEIGHTED_CLASSES, MeasuredLayer, MeasuredTable, digest_of
 
-LEAST_STEP = 1e-4
-"""Smallest cost of a step: rates are finite."""
 NEGLIGIBLE = 1e-3
 """A term that makes less than this part of every layer is left out."""
 DIGITS = 4
@@ -103,7 +101,7 @@ def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scal
     compute: list[ComputeRates] = []
     terms: list[Term] = []
     for part in parts:
-        found = {what: solve(part.matrix, values[part.index]) for what, values in counts.items()}
+        found = {what: solve(part, values[part.index], np.ones(len(part.index), dtype=np.bool_)) for what, values in counts.items()}
         compute.append(_rates(part, found, _source(table, part, scale)))
         terms += _terms(part, found, {what: values[part.index] for what, values in counts.items()})
     errors = cross_validate(rows, parts, counts)
@@ -271,7 +269,7 @@ def rounded(value: float) -> float:
 def _rates(part: OperatorRows, found: Mapping[str, FloatArray], source: str) -> ComputeRates:
     """Return what a step costs, as rates."""
     steps = [place for place, column in enumerate(part.columns) if column.per == "step"]
-    rates = {what: [rounded(1 / max(values[place], LEAST_STEP)) for place in steps] for what, values in found.items()}
+    rates = {what: [rounded(1 / values[place]) for place in steps] for what, values in found.items()}
     counted = rates.get("instructions")
     if part.operator not in WEIGHTED_CLASSES:
         return ComputeRates(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.array import array_steps, row_bytes
+from mpsearch.cost.block_engine import engine_cost
 from mpsearch.cost.counted import COUNTED
 from mpsearch.cost.measured_device import MeasuredDevice
 from mpsearch.cost.request import CostRequest, summed
@@ -130,7 +132,12 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
             f"{_what_there_is(shape, hardware)}.",
             "add the rate, with its source, to the device's file, or choose another space.",
         )
+    compute = (array_steps(shape, rate.array) if rate.array else shape.steps) / rate.per_cycle
     traffic = memory_traffic(work, hardware) | row_bytes(work, hardware, rate.array)
+    early: Mapping[str, float] = {}
+    if hardware.block_engine is not None:
+        engine = engine_cost(work, hardware, hardware.block_engine)
+        compute, traffic, early = engine.compute, engine.traffic, engine.early
     home = hardware.activation_memory(work.live_bytes)
     if home.result_bytes and shape.has_weights:
         traffic[home.name] += shape.output_values * home.result_bytes.value - work.output_bytes
@@ -141,8 +148,10 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
     energy = {memory.name: memory.picojoules_per_byte.value if memory.picojoules_per_byte else 0.0 for memory in hardware.memories}
     picojoules = shape.steps * (rate.picojoules or 0.0) + sum(moved * energy[name] for name, moved in traffic.items())
     roofline = Roofline(
-        compute=(array_steps(shape, rate.array) if rate.array else shape.steps) / rate.per_cycle,
-        memories=tuple((memory.name, traffic[memory.name] / memory.bytes_per_cycle.value) for memory in hardware.memories),
+        compute=compute,
+        memories=tuple(
+            (memory.name, (traffic[memory.name] - early.get(memory.name, 0.0)) / memory.bytes_per_cycle.value) for memory in hardware.memories
+        ),
         terms=sum(count * term.cycles for term, count in terms),
         instructions=instructions,
         joules_beside_power=picojoules * 1e-12,

@@ -112,7 +112,7 @@ def measured_device(table: MeasuredTable, path: Path) -> MeasuredDevice:
         ram_bytes=like.ram_bytes if like else unlimited,
         compute=_fastest(rows, cycles, table.method),
         memories=_memories(rows, cycles, like, table.method),
-        core=like.core if like else None,
+        core=table.target,
         active_power_w=like.active_power_w if like else None,
         rows=rows,
         remedy=f"mpsearch measure WORKLOAD --on {table.target} --out {path} --resume{options}",

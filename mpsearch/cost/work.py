@@ -27,6 +27,7 @@ class LayerWork:
         input_bytes: All its inputs, each once.
         output_bytes: Its output.
         live_bytes: Activations that must exist while it runs.
+        reads_network_input: Whether its (first) input comes from outside, as the caller laid it out.
     """
 
     name: str
@@ -36,6 +37,7 @@ class LayerWork:
     input_bytes: int
     output_bytes: int
     live_bytes: int
+    reads_network_input: bool = False
 
     @property
     def moved_bytes(self) -> int:
@@ -66,6 +68,7 @@ def layer_work(graph: LayerGraph, layer: Layer, precision: Precision | None, liv
         input_bytes=sum(stored(name) for name in layer.inputs),
         output_bytes=stored(layer.output),
         live_bytes=live,
+        reads_network_input=layer.inputs[0] in graph.inputs,
     )
 
 
