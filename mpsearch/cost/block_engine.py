@@ -8,7 +8,8 @@ block in micro-blocks; each step adds a few products to every output of one. Con
 that fetches least for an output.
 
 Two things depend on a layer's neighbours, which a cost for each layer cannot see. Weights that several blocks read again are staged in the memory
-next to the engine while the layer before runs; it is assumed to run as long as the layer itself. And movement of values that the compiler can fold
+next to the engine while the layer before runs; it is assumed to run as long as the layer itself, and the first layer waits for the weights of its
+first channels. And movement of values that the compiler can fold
 into a neighbour is not paid: a concatenation, whose parts are written where they belong.
 """
 
@@ -180,13 +181,17 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
         compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value) + start + end)
         return EngineCost(compute=compute, traffic=traffic, early={})
     outside, stage = hardware.weight_memory, next(memory for memory in hardware.memories if "activations" in memory.holds)
-    staged = stage != outside and is_staged(window, stream, start + end + pipelined_cycles(window, blocks, engine.array, bits, per_value), outside)
+    alone = start + end + pipelined_cycles(window, blocks, engine.array, bits, per_value)
+    staged = stage != outside and is_staged(window, stream, 0.0 if work.reads_network_input else alone, outside)
     channel_cycles = engine.stream.channel_bytes * _latency(stage if staged else outside) / BYTES_IN_FLIGHT
     compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value, channel_cycles) + start + end)
     traffic[outside.name] += stream.weights * (1 if staged else stream.passes) + stream.scales * stream.passes
     if not staged:
         return EngineCost(compute=compute, traffic=traffic, early={})
     traffic[stage.name] += stream.weights * (1 + stream.passes)
+    if work.reads_network_input:
+        first = min(1.0, engine.buffers.block_depth_step / work.shape.output[2]) * (stream.weights + stream.scales)
+        return EngineCost(compute=compute + _latency(outside) + first / outside.bytes_per_cycle.value, traffic=traffic, early={})
     return EngineCost(compute=compute, traffic=traffic, early={outside.name: min(stream.weights, compute * outside.bytes_per_cycle.value)})
 
 
