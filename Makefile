@@ -2,7 +2,7 @@
 # The only task runner. Everything happens in .venv, which is built once and again when what it depends on changes.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check kernels target bench docs format clean
+.PHONY: help demo test check kernels target bench devices docs format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -42,6 +42,10 @@ bench: $(VENV)/.dev ## the numbers of benchmarks/
 	$(BIN)/python benchmarks/count_instructions.py
 	$(BIN)/python benchmarks/host_kernels.py
 	$(BIN)/python benchmarks/packed_module.py
+
+devices: $(VENV)/.dev ## device files made from others, and docs/devices.md, anew
+	$(BIN)/python benchmarks/sister_cores.py
+	$(BIN)/python docs/write_devices.py
 
 docs: $(VENV)/.dev ## run the code of the README
 	$(BIN)/python -m pytest tests/test_packaging.py -k readme $(PYTEST_ARGS)

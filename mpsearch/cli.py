@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mpsearch.catalog import HardwareModel
     from mpsearch.cost.fit import Fit
     from mpsearch.export.counting import Count, TargetRun
+    from mpsearch.export.measure_on import MeasurePlace
+    from mpsearch.export.measure_wire import LayerRequest
     from mpsearch.pipeline import Pipeline, Progress
     from mpsearch.records import BitWidthConfig, LayerGraph
 
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(options: argparse.Namespace) -> str:
+    if options.name == "measure" and options.out is not None:
+        return f"rows measured so far are in {options.out}: continue with the same command and --resume"
     if options.name != "optimize":
         return "repeat the command: stages that were done are kept"
     if options.out is not None and (options.out / "request.json").exists():
@@ -144,7 +148,7 @@ def run_stage(options: argparse.Namespace) -> int:
 
 def run_cost(options: argparse.Namespace) -> int:
     """Predict what one config costs on the target, layer by layer; with --out, also write the costs of every layer at every precision."""
-    from mpsearch.catalog import load_hardware_model
+    from mpsearch.cost.measured_device import load_target
     from mpsearch.runs.prediction import predict, prediction_json, uniform_config
     from mpsearch.storage import read_config_yaml
 
@@ -160,7 +164,7 @@ def run_cost(options: argparse.Namespace) -> int:
         else:
             request = _request(options)
             _check_request(request)
-            graph, hardware = _graph_of(request.workload), load_hardware_model(request.target)
+            graph, hardware = _graph_of(request.workload), load_target(request.target)
             config = given or uniform_config(graph, options.bits)
         narrow = given is None and any(precision.weight_bits != options.bits for _, precision in config.precisions)
         name = str(options.config) if given else f"uniform {options.bits}" + (" where the space offers it" if narrow else "")
@@ -269,8 +273,12 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
     from mpsearch.runs.measured import add_to_report, comparison_json, measure_beside, run_folder_of
 
     measurement = measure_beside(options.bundle, run, device, notes)
-    folder = run_folder_of(options.bundle)
-    notes = [*measurement.notes, *(add_to_report(folder, measurement) if folder and run.mismatches == 0 else ())]
+    folder = run_folder_of(options.bundle) if run.mismatches == 0 else None
+    notes = list(measurement.notes)
+    try:
+        notes += add_to_report(folder, measurement) if folder else ()
+    except RecordError as error:
+        notes, folder = [*notes, f"nothing was kept: {error}"], None
     content: dict[str, object] = {
         "bundle": str(options.bundle),
         "target": run.target,
@@ -301,7 +309,7 @@ def _show_run(options: argparse.Namespace, run: TargetRun, device: HardwareModel
         if line := beside_line(measurement):
             sys.stdout.write(f"{line}\n")
         sys.stdout.writelines(f"note: {note}\n" for note in notes)
-        if folder is not None and run.mismatches == 0:
+        if folder is not None:
             sys.stdout.write(f"added to measured.json, result.json and report.html in {folder}\n")
     return 0 if run.mismatches == 0 else EXIT_FAILED
 
@@ -314,13 +322,76 @@ def _counted(count: Count | None) -> dict[str, object]:
     return known if count.cycles is None else known | {"cycles_estimate": count.cycles}
 
 
+def run_measure(options: argparse.Namespace) -> int:
+    """Measure layers on a target, one by one: those of a grid, or of a network."""
+    from mpsearch.export.measure import MeasuredFile, measure_layers
+    from mpsearch.export.measure_on import open_meter
+    from mpsearch.records import MeasuredTable
+    from mpsearch.report.measured_layers import measured_layers_json, measured_layers_table
+
+    place, like = _measure_place(options)
+    requests = _measure_requests(options)
+    with _ProgressBars(options) as progress, open_meter(place) as meter:
+        empty = MeasuredTable(target=place.target, method=meter.method, clock_hz=meter.clock_hz, rows=(), like=like)
+        measurement = measure_layers(meter, requests, empty, MeasuredFile(path=options.out, resume=options.resume), progress)
+    table, left_out = measurement.table, [f"{request} was left out: {reason}" for request, reason in measurement.left_out]
+    content = {"target": table.target, "method": table.method, "clock_hz": table.clock_hz, "like": like, "table": options.out and str(options.out)}
+    if options.json:
+        return _show(options, {"schema": 1} | content | {"rows": len(table.rows), "left_out": left_out, "layers": measured_layers_json(table)})
+    console = _console()
+    if options.out is None:
+        console.print(measured_layers_table(table))
+    _print_plainly(console, f"{len(table.rows)} layers on {table.target}: {table.method}")
+    for note in left_out:
+        _print_plainly(console, f"note: {note}")
+    if options.out is not None:
+        _print_plainly(console, f"table: {options.out}; a target as it is: mpsearch cost WORKLOAD --target {options.out}")
+    return 0
+
+
+def _measure_place(options: argparse.Namespace) -> tuple[MeasurePlace, str | None]:
+    """Return where to measure, and the name of the device that the table is like."""
+    from mpsearch.catalog import list_names, load_hardware_model
+    from mpsearch.export.cores import find_core
+    from mpsearch.export.measure_on import HOST, MeasurePlace
+
+    place = MeasurePlace(
+        on=options.on, command=options.command_line, serial=options.serial, name=options.target, compiler=options.compiler, timeout_s=options.timeout
+    )
+    if place.on not in (None, HOST):
+        find_core(str(place.on))
+    if options.resume and options.out is None:
+        raise ExportError("--resume needs the table that it goes on with.", "name it with --out.")
+    like = options.like or (place.target if place.target in list_names("hw_models") else None)
+    if like is not None:
+        load_hardware_model(like)
+    return place, like
+
+
+def _measure_requests(options: argparse.Namespace) -> tuple[LayerRequest, ...]:
+    """Return the layers to measure."""
+    from mpsearch.catalog import load_layer_grid, load_search_space
+    from mpsearch.export.measure_grid import default_grid, grid_requests, read_precisions
+
+    if options.workload is None:
+        grid = default_grid() if options.grid is None else load_layer_grid(options.grid)
+        return grid_requests(grid, read_precisions(options.bits))
+    if options.grid is not None:
+        raise ExportError("A workload and --grid both name layers.", "give one of them.")
+    from mpsearch.runs.layer_requests import workload_requests
+
+    precisions = None if options.bits is None else read_precisions(options.bits)
+    space = load_search_space(options.space or RunRequest(workload="", budget=()).space)
+    return workload_requests(_graph_of(options.workload), space, precisions)
+
+
 def run_hw_show(options: argparse.Namespace) -> int:
     """Draw a device's roofline, with a network's layers on it if one is named."""
-    from mpsearch.catalog import load_hardware_model
+    from mpsearch.cost.measured_device import load_target
     from mpsearch.report.device import device_json, device_tables
     from mpsearch.report.roofline import make_roofline, roofline_json
 
-    hardware = load_hardware_model(options.target)
+    hardware = load_target(options.target)
     roofline = make_roofline(hardware)
     if options.workload is not None:
         from mpsearch.runs.prediction import predict, uniform_config
@@ -377,12 +448,14 @@ def run_fit(options: argparse.Namespace) -> int:
     from mpsearch.cost.device_file import write_device_file
     from mpsearch.cost.fit import Scale, find_like, fit_device
     from mpsearch.records import MeasuredTable
-    from mpsearch.storage import load_record
+    from mpsearch.storage import load_record, save_record
 
     table = load_record(options.table, MeasuredTable)
     scale = None if options.cycles_per_count is None else Scale(cycles_per_count=options.cycles_per_count, source=options.because or "as given")
     out = options.out or Path(f"{table.target}.yaml")
-    fit = fit_device(table, find_like(table, options.like), out.stem, scale)
+    fit = fit_device(table, find_like(table, options.like), out.stem, scale, options.residual)
+    if fit.residual is not None and fit.hardware.residual is not None:
+        save_record(fit.residual, out.parent / fit.hardware.residual.file)
     write_device_file(fit.hardware, out)
     return _show_fit(options, fit, out)
 
@@ -396,7 +469,10 @@ def _show_fit(options: argparse.Namespace, fit: Fit, out: Path) -> int:
 
     from mpsearch.report.tables import error_table
 
-    rows = [(error.title, error.what, error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors]
+    what = {False: "", True: " with residual"}
+    rows = [
+        (error.title, error.what + what[error.with_residual], error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors
+    ]
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(error_table(fit.hardware.name, rows))
     sys.stdout.write(f"device: {out}\nnext: mpsearch cost --target {out}\n")
     return 0
@@ -440,11 +516,12 @@ def _request(options: argparse.Namespace, saved: RunRequest | None = None) -> Ru
 
 def _check_request(request: RunRequest) -> None:
     """Refuse what can be refused before the workload is loaded."""
-    from mpsearch.catalog import load_hardware_model, load_search_space
+    from mpsearch.catalog import load_search_space
+    from mpsearch.cost.measured_device import load_target
     from mpsearch.search.budget import parse_budget
 
     parse_budget(request.budget)
-    load_hardware_model(request.target)
+    load_target(request.target)
     load_search_space(request.space)
 
 
@@ -565,6 +642,7 @@ def _parser() -> argparse.ArgumentParser:
         stage.set_defaults(command=command)
     _add_bundle_command(commands)
     _add_fit_command(commands)
+    _add_measure_command(commands)
     _add_hw_commands(commands)
     listing = commands.add_parser("list", help="list targets, spaces, proxies, solvers or workloads")
     listing.add_argument("kind", choices=["targets", "spaces", "proxies", "solvers", "workloads"])
@@ -605,6 +683,28 @@ def _add_bundle_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     run.set_defaults(command=run_bundle)
 
 
+def _add_measure_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    measure = commands.add_parser("measure", help="measure layers on a target, one by one, into a table that is a target itself")
+    measure.add_argument("workload", nargs="?", help="built-in name or file.py:function, for the layers of that network (default: a grid of layers)")
+    measure.add_argument("--on", help=f"host, or a core that QEMU emulates: {', '.join(CORES)}")
+    measure.add_argument(
+        "--command", dest="command_line", metavar="COMMAND", help="program that speaks docs/measure-protocol.md over stdin and stdout"
+    )
+    measure.add_argument("--serial", metavar="PORT[:BAUD]", help="board that speaks it on a serial port; needs pip install 'mpsearch[serial]'")
+    measure.add_argument("--out", type=Path, help="the table, as JSON; written as rows come (default: printed only)")
+    measure.add_argument("--resume", action="store_true", help="keep the rows that --out has and measure the others")
+    measure.add_argument("--grid", type=Path, help="YAML list of layers (default: one of every operator in many sizes)")
+    measure.add_argument("--bits", help="weight bits or precisions, e.g. 2,4,8 or w4a8 (default: 2 to 8; of a workload, what --space offers)")
+    measure.add_argument("--space", help="search space whose precisions the layers of a workload are measured at, name or path")
+    measure.add_argument("--like", help="hardware model whose clock, memories and capacities the target has (default: the one of its name)")
+    measure.add_argument("--target", metavar="NAME", help="what the table calls the target (default: as --on, else board)")
+    measure.add_argument("--compiler", choices=COMPILERS, help="default: gcc for an emulated core, $CC or cc for the host")
+    measure.add_argument("--timeout", type=_seconds, default=60.0, help="seconds that a program may take for one layer (default: 60)")
+    measure.add_argument("--json", action="store_true", help="machine-readable output")
+    measure.add_argument("--quiet", action="store_true", help="no progress bars")
+    measure.set_defaults(command=run_measure)
+
+
 def _add_hw_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     hardware = commands.add_parser("hw", help="look at hardware models: show, check").add_subparsers(
         dest="hw_command", metavar="COMMAND", required=True
@@ -633,6 +733,7 @@ def _add_fit_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         type=_above_zero,
         help="cycles for each of the table's cycles, or instructions where it has no cycles (default: its cycles as they are)",
     )
+    fit.add_argument("--residual", action="store_true", help="learn what rates and terms leave over, too (needs mpsearch[residual])")
     fit.add_argument("--because", help="where --cycles-per-count comes from; it becomes the source of the numbers")
     fit.add_argument("--json", action="store_true", help="machine-readable output")
     fit.set_defaults(command=run_fit)
@@ -645,6 +746,16 @@ def _above_zero(text: str) -> float:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, wanted seconds above 0")
     return value
 
 

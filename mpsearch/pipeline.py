@@ -13,8 +13,9 @@ from typing import cast, get_args
 import numpy as np
 import torch
 
-from mpsearch.catalog import HardwareModel, load_hardware_model, load_search_space
+from mpsearch.catalog import HardwareModel, load_search_space
 from mpsearch.cost import HARDWARE_METRICS, METRICS, build_cost_table, gives_energy, layer_costs, offered_precisions
+from mpsearch.cost.measured_device import load_target
 from mpsearch.errors import CatalogError, ExportError, GraphError, InfeasibleBudgetError, MpsearchError, RecordError, SolverError, nearest_names
 from mpsearch.evaluate.integer import IntegerNetwork
 from mpsearch.evaluate.measure_error import measure_error
@@ -94,7 +95,7 @@ class Pipeline:
     def __init__(self, workload: Workload, request: RunRequest, folder: RunFolder, progress: Progress = no_progress) -> None:
         """Check every name in the request before any work is done."""
         self.budget: Budget = parse_budget(request.budget)
-        self.hardware: HardwareModel = load_hardware_model(request.target)
+        self.hardware: HardwareModel = load_target(request.target)
         self.space = load_search_space(request.space)
         for kind, name, known in (
             ("proxy", request.proxy, PROXIES),

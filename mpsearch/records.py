@@ -316,6 +316,22 @@ class LayerShape:
     operands: int = 1
     batch: int = 1
 
+    def __str__(self) -> str:
+        """Return e.g. "conv2d 8x8x16 to 4x4x32, kernel 3x3, stride 2x2, padding 1 1 1 1": what is not as usual."""
+        parts = [f"{self.operator} {'x'.join(map(str, self.input))} to {'x'.join(map(str, self.output))}"]
+        for name in ("kernel", "stride", "dilation"):
+            if (sizes := getattr(self, name)) != (1, 1):
+                parts.append(f"{name} {sizes[0]}x{sizes[1]}")
+        if any(self.padding):
+            parts.append(f"padding {' '.join(map(str, self.padding))}")
+        if self.groups > 1 and self.operator != "depthwise":
+            parts.append(f"{self.groups} groups")
+        if self.operands > 1:
+            parts.append(f"{self.operands} operands")
+        if self.batch > 1:
+            parts.append(f"batch {self.batch}")
+        return ", ".join(parts)
+
     @property
     def has_weights(self) -> bool:
         """Whether a precision must be chosen."""
@@ -349,9 +365,11 @@ class LayerShape:
 
     @property
     def steps(self) -> int:
-        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window."""
+        """What a rate counts: MACs with weights; else values handled, of a pooling every value of every window, of a copy those it writes."""
         if self.operator in ("max_pool", "avg_pool", *WEIGHTED_CLASSES):
             return self.output_values * self.window_values
+        if self.operator == "copy":
+            return self.output_values
         return max(self.output_values, self.input_values)
 
     @property
@@ -873,12 +891,14 @@ class MeasuredTable:
         method: How: the emulator or board, the compiler and its options.
         clock_hz: Core clock; None where it means nothing.
         rows: In the order they were measured.
+        like: Name or path of the hardware model whose clock, memories and capacities it shares; None if nothing says.
     """
 
     target: str
     method: str
     clock_hz: float | None
     rows: tuple[MeasuredLayer, ...]
+    like: str | None = None
 
 
 # ---------------------------------------------------------------- search

@@ -194,7 +194,7 @@ def test_a_bundle_is_counted_and_timed_on_the_host(tiny_bundle: Path, compiler: 
     inside = sum(layer["instructions"] for layer in counted["layers"].values())
     assert 0.95 * counted["instructions"] < inside < counted["instructions"]
     assert 0 < counted["seconds_per_inference"] < 1
-    assert counted["notes"] == []
+    assert not [note for note in counted["notes"] if "not counted" in note]
 
 
 def test_without_the_emulator_the_host_says_which_package_counts(
@@ -211,7 +211,9 @@ def test_without_the_emulator_the_host_says_which_package_counts(
     assert printed["layers"]["stem"]["instructions"] is None
     assert printed["layers"]["stem"]["macs"] > 0
     assert printed["seconds_per_inference"] > 0
-    assert printed["notes"] == ["instructions were not counted: qemu-x86_64 is not in the PATH; on Debian: apt-get install qemu-user"]
+    assert [note for note in printed["notes"] if "not counted" in note] == [
+        "instructions were not counted: qemu-x86_64 is not in the PATH; on Debian: apt-get install qemu-user"
+    ]
     assert main(["run", str(tiny_bundle)]) == 0
     assert "instructions: not counted" in capsys.readouterr().out
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from mpsearch.catalog import list_names, shipped_folder
+from mpsearch.catalog import list_names, load_hardware_model
 from mpsearch.cli import main
+from mpsearch.errors import HardwareModelError
 from mpsearch.pipeline import captured_graph
-from mpsearch.runs.prediction import uniform_config
+from mpsearch.records import LayerGraph, Precision
+from mpsearch.runs.prediction import predict, prediction_json, uniform_config
 from mpsearch.storage import write_config_yaml
 from mpsearch.workloads.load import load_workload
 
@@ -98,16 +99,23 @@ def test_flash_and_peak_ram_are_those_of_the_bundle(tmp_path: Path, capsys: pyte
     assert {**again, "config": ""} == {**printed, "config": ""}
 
 
+@pytest.fixture(scope="module")
+def graph() -> LayerGraph:
+    return captured_graph(load_workload(TINY))
+
+
 @pytest.mark.parametrize("target", list_names("hw_models"))
-def test_every_shipped_device_predicts_uniform_8_bits_or_says_what_it_lacks(target: str, capsys: pytest.CaptureFixture[str]) -> None:
-    content = yaml.safe_load((shipped_folder("hw_models") / f"{target}.yaml").read_text())
-    eight = any(8 in rates.get("macs_per_cycle", {}) and rates["activation_bits"] == 8 for rates in content["compute"])
-    code = main(["cost", TINY, "--target", target, "--json", "--quiet"])
-    printed = json.loads(capsys.readouterr().out)
-    assert code == (0 if eight else 2)
-    if eight:
-        assert math.isfinite(printed["latency_s"])
-        assert printed["latency_s"] > 0
+def test_every_shipped_device_with_8_bits_predicts_them(target: str, graph: LayerGraph) -> None:
+    hardware = load_hardware_model(target)
+    eight = Precision(weight_bits=8)
+    if not all(eight in hardware.precisions(operator) for operator in ("conv2d", "dense")):
+        with pytest.raises(HardwareModelError, match="has no rate for"):
+            predict(graph, uniform_config(graph, 8), "uniform 8", hardware)
+        return
+    printed = prediction_json(predict(graph, uniform_config(graph, 8), "uniform 8", hardware))
+    assert json.loads(json.dumps(printed, allow_nan=False)) == printed
+    assert isinstance(printed["latency_s"], float)
+    assert 0 < printed["latency_s"] < math.inf
 
 
 def test_a_precision_that_the_device_lacks_names_layer_operator_and_what_there_is(device: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ MANY = (
     ("[conv2d, depthwise, dense]", "[conv2d, depthwize, dense]"),
     ("    source: counted in an emulator\n  - operators: [add", "  - operators: [add"),
     ("values_per_cycle: 0.1", "values_per_cycle: 0.1\n    values_per_cycle: 0.2"),
-    ("holds: [weights]", "holds: [weigths]"),
+    ("holds: [weights]", "holds: [weightss]"),
     ("bytes_per_cycle: {value: 4, source: a data sheet}", "bytes_per_cycle: {value: 4, source: ''}"),
     ("per: output", "pro: output"),
     ("worst_tenth: 0.2", "worst_tenth: .inf"),
@@ -103,7 +103,7 @@ WANTED = [
     (7, "compute.0.operators.1: got 'depthwize', wanted 'conv2d'", "did you mean depthwise?"),
     (7, "compute.0.source is missing", "say where the number comes from"),
     (15, "compute.1.values_per_cycle is given a second time; the first is on line 14", "keep one of them."),
-    (19, "memories.0.holds.0: got 'weigths', wanted 'weights' or 'activations'", "did you mean weights?"),
+    (19, "memories.0.holds.0: got 'weightss', wanted 'weights' or 'activations'", "did you mean weights?"),
     (26, "memories.1.bytes_per_cycle.source: got '', wanted a text of at least 1 character", "the shipped files"),
     (29, "terms.0.per is missing", "add it."),
     (29, "terms.0.pro is not a known key", "did you mean 'per'?"),
@@ -144,6 +144,44 @@ def test_mistakes_of_the_whole_file_are_found_behind_those_of_its_parts(tmp_path
         (20, "memories"),  # two of one name
     ]
     assert "two rates for dense at w4 a8, as in compute.1" in check.mistakes[2].message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        ("operators: [conv2d]", "operators: conv2d", "terms.0.operators: got 'conv2d', wanted a list", "write operators: [conv2d]."),
+        ("holds: [weights]", "holds:", "memories.0.holds: got nothing, wanted a list", "the shipped files"),
+        ("macs_per_cycle: {4: 0.8, 8: 0.7}", "macs_per_cycle: 0.8", "compute.0.macs_per_cycle: got 0.8, wanted a mapping", "the shipped files"),
+        (
+            "{value: 64000, source: a data sheet}",
+            "{value: 64 KB, source: a data sheet}",
+            "ram_bytes.value: got '64 KB', wanted",
+            "of the key: 64000.",
+        ),
+        (
+            "{value: 64000, source: a data sheet}",
+            "{value: 64 KiB, source: a data sheet}",
+            "ram_bytes.value: got '64 KiB', wanted",
+            "of the key: 65536.",
+        ),
+        ("{value: 10, source: a data sheet}", "10", "memories.0.picojoules_per_byte: got 10, wanted value and source", "{value: 10, source: where"),
+        ("{value: 10, source: a data sheet}", "[10]", "memories.0.picojoules_per_byte: got [10], wanted a mapping", "the shipped files"),
+        ("per: output", "per: outputx", "terms.0.per: got 'outputx', wanted one of", "did you mean output"),
+        ("clock_hz:", "clock_mhz:", "clock_mhz is not a known key", "write clock_hz, with the number in that unit."),
+        ("[conv2d, depthwise, dense]", "[conv2d, conv2d, dense]", "compute.0: two rates for conv2d at w4 a8, wanted one", "the shipped files"),
+        ("name: good", "name: 4", "name: got 4, wanted a text", "the shipped files"),
+        (
+            "holds: [weights]",
+            "holds: [weights]\n    buffers: 1",
+            "memories.0.buffers: got 1, wanted a value that is true or false",
+            "the shipped files",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_form_says_what_is_wanted(tmp_path: Path, old: str, new: str, message: str, hint: str) -> None:
+    found = [mistake for mistake in checked(tmp_path, (old, new)).mistakes if mistake.message.startswith(message)]
+    assert len(found) == 1
+    assert hint in found[0].hint
 
 
 def test_a_misspelt_key_is_not_reported_again_as_what_it_leaves_out(tmp_path: Path) -> None:

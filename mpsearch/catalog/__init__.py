@@ -14,9 +14,10 @@ from mpsearch.catalog.hardware import (
     MultiplierArray,
     Quantity,
     RateOf,
+    Residual,
     Term,
 )
-from mpsearch.catalog.load import list_names, load_hardware_model, load_search_space, shipped_folder
+from mpsearch.catalog.load import list_names, load_hardware_model, load_layer_grid, load_search_space, shipped_folder
 from mpsearch.catalog.search_space import SearchSpace
 
 __all__ = [
@@ -36,11 +37,13 @@ __all__ = [
     "MultiplierArray",
     "Quantity",
     "RateOf",
+    "Residual",
     "SearchSpace",
     "Term",
     "check_hardware_model",
     "list_names",
     "load_hardware_model",
+    "load_layer_grid",
     "load_search_space",
     "shipped_folder",
 ]

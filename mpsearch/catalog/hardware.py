@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from mpsearch.catalog.block_engine import BlockEngine
 from mpsearch.catalog.values import DeviceBits, Lanes, Number, Operators, Rate, Text
-from mpsearch.records import WEIGHTED_CLASSES, Precision, Widths
+from mpsearch.records import WEIGHTED_CLASSES, LayerShape, Precision, Widths
 
 Countable = Literal[
     "call",
@@ -31,7 +31,8 @@ Countable = Literal[
     "idle_step_4",
     "filled_step_8",
     "filled_step_16",
-    "ragged_output",
+    "ragged_output_8",
+    "ragged_output_16",
     "ragged_channel_step",
     "channel_tile",
     "block_4",
@@ -243,6 +244,23 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """What rates and terms leave over, learned from layers' shapes; its numbers lie in a file of their own.
+
+    Attributes:
+        file: Its name; it lies beside the device's file. Once loaded, its path.
+        digest: SHA-256 of what the file holds.
+        source: What it was learned from.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    file: Text
+    digest: Text
+    source: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareModel:
     """Roofline model of one device. Every number says where it comes from.
 
@@ -261,6 +279,7 @@ class HardwareModel:
             it is at its best. None for devices whose rates tell all.
         core: The emulated core whose counts the rates describe, for `mpsearch run --on`; None if there is none.
         accuracy: How far the model was found off; None if it was compared with nothing.
+        residual: What layers' cycles and instructions are multiplied by after all else; None if nothing was learned.
         active_power_w: Power while computing; None if unknown. Where energies per MAC and byte are given too, they come on top of it.
     """
 
@@ -277,6 +296,7 @@ class HardwareModel:
     block_engine: BlockEngine | None = None
     core: Text | None = None
     accuracy: Accuracy | None = None
+    residual: Residual | None = None
     active_power_w: Quantity | None = None
 
     def __post_init__(self) -> None:
@@ -289,9 +309,8 @@ class HardwareModel:
                     key = (operator, rates.activation_bits, weight_bits)
                     if key in seen:
                         weight = "" if weight_bits is None else f" w{weight_bits}"
-                        wrong.append(
-                            f"compute.{index}: two rates for {operator} at{weight} a{rates.activation_bits}, as in compute.{seen[key]}, wanted one"
-                        )
+                        other = "" if seen[key] == index else f", as in compute.{seen[key]}"
+                        wrong.append(f"compute.{index}: two rates for {operator} at{weight} a{rates.activation_bits}{other}, wanted one")
                     seen.setdefault(key, index)
         names = [memory.name for memory in self.memories]
         if len(set(names)) < len(names):
@@ -326,6 +345,10 @@ class HardwareModel:
                     array=rates.array,
                 )
         return None
+
+    def has(self, shape: LayerShape, precision: Widths | None) -> bool:
+        """Return whether the device runs a layer of that shape at a precision (None without weights)."""
+        return shape.operator == "view" or self.rate(shape.operator, precision) is not None
 
     def precisions(self, operator: str) -> tuple[Precision, ...]:
         """Return the precisions at which the device has an operator with weights, rising in bits."""

@@ -6,16 +6,20 @@ A file is checked once, here, against the frozen dataclasses beside this module;
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from mpsearch.catalog.document import read_document
 from mpsearch.catalog.hardware import HardwareModel
+from mpsearch.catalog.layer_grid import GridLayers
 from mpsearch.catalog.mistakes import validated
 from mpsearch.catalog.search_space import SearchSpace
 from mpsearch.errors import CatalogError, HardwareModelError, nearest_names
+from mpsearch.records import LayerShape
 
 Record = TypeVar("Record", SearchSpace, HardwareModel)
+Validated = TypeVar("Validated")
 Kind = Literal["search_spaces", "hw_models"]
 
 _ERRORS: dict[Kind, type[CatalogError]] = {"search_spaces": CatalogError, "hw_models": HardwareModelError}
@@ -55,7 +59,20 @@ def load_hardware_model(name_or_path: str | Path) -> HardwareModel:
     Raises:
         HardwareModelError: The name is unknown, or the file is missing or wrong.
     """
-    return _load("hw_models", name_or_path, HardwareModel)
+    hardware = _load("hw_models", name_or_path, HardwareModel)
+    if hardware.residual is None:
+        return hardware
+    beside = _locate("hw_models", name_or_path).resolve().parent / hardware.residual.file
+    return replace(hardware, residual=replace(hardware.residual, file=str(beside)))
+
+
+def load_layer_grid(path: Path) -> tuple[LayerShape, ...]:
+    """Load a YAML list of layers to measure.
+
+    Raises:
+        CatalogError: The file is missing or wrong.
+    """
+    return tuple(layer.shape for layer in _validated(path, GridLayers, CatalogError))
 
 
 def _locate(kind: Kind, name_or_path: str | Path) -> Path:
@@ -73,7 +90,10 @@ def _locate(kind: Kind, name_or_path: str | Path) -> Path:
 
 
 def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
-    path = _locate(kind, name_or_path)
+    return _validated(_locate(kind, name_or_path), record, _ERRORS[kind])
+
+
+def _validated(path: Path, record: type[Validated], error: type[CatalogError]) -> Validated:
     valid, mistakes = validated(read_document(path), record)
     if valid is None:
         # A key that is not known explains the one that is missing.
@@ -81,5 +101,5 @@ def _load(kind: Kind, name_or_path: str | Path, record: type[Record]) -> Record:
         more = f" (Mistakes in this file: {len(mistakes)}.)" if len(mistakes) > 1 else ""
         line = f":{first.line}" if first.line else ""
         told = first.message if first.message.startswith(f"{path} ") else f"{path}{line}: {first.message}"
-        raise _ERRORS[kind](f"{told}.{more}", first.hint)
+        raise error(f"{told}.{more}", first.hint)
     return valid

@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,17 +22,8 @@ UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 ROUNDS = 6
 """Mistakes can hide one another; so often what was found is put right to see what stands behind it."""
 
-_QUANTITIES = ("clock_hz", "flash_bytes", "ram_bytes", "size_bytes", "bytes_per_cycle", "picojoules_per_byte", "active_power_w")
-_STAND_INS: dict[str, Any] = {
-    "name": "stand-in",
-    "description": "stand-in",
-    "source": "stand-in",
-    "value": 1.0,
-    "cycles": 1.0,
-    "per": "call",
-    **{key: {"value": 1.0, "source": "stand-in"} for key in _QUANTITIES},
-}
-"""Key -> a value that is right there, to look for further mistakes with."""
+_STAND_INS: Mapping[str, Any] = {"name": "stand-in", "description": "stand-in", "source": "stand-in", "value": 1.0, "cycles": 1.0, "per": "call"}
+"""Key -> a value that is right there, to look for further mistakes with; keys of a value with its source come on top."""
 
 _NUMBER_TYPES = ("float_type", "float_parsing", "greater_than", "greater_than_equal", "finite_number")
 _SCALES = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "b": 1.0, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
@@ -43,7 +35,15 @@ _IN_WORDS = (
     (", unable to parse string as an integer", ""),
     ("Input should be", "wanted"),
     ("String should have", "wanted a text of"),
+    ("Tuple should have at least 1 item after validation, not 0", "wanted at least 1 entry"),
+    ("Dictionary should have at least 1 item after validation, not 0", "wanted at least 1 entry"),
+    ("valid array", "list"),
+    ("an object", "a mapping"),
+    ("valid string", "text"),
+    ("valid boolean", "value that is true or false"),
 )
+MOST_WORDS = 12
+"""Where more words than that are allowed they are not all listed."""
 
 
 def validated(document: Document, record: type[Record]) -> tuple[Record | None, tuple[Finding, ...]]:
@@ -56,9 +56,11 @@ def validated(document: Document, record: type[Record]) -> tuple[Record | None, 
     if document.content is None and document.mistakes:
         return None, document.mistakes
     adapter: TypeAdapter[Record] = TypeAdapter(record)
-    known = _keys(adapter.json_schema())
+    schema = adapter.json_schema()
+    quantities = _quantities(schema)
+    words = _Words(document=document, known=_keys(schema), quantities=quantities)
     found = list(document.mistakes)
-    draft = _Draft(document.content)
+    draft = _Draft(document.content, quantities)
     valid: Record | None = None
     for _ in range(ROUNDS):
         try:
@@ -71,7 +73,7 @@ def validated(document: Document, record: type[Record]) -> tuple[Record | None, 
         for error in errors:
             for place, told in _located(draft, error):
                 if not draft.explains(place, error):
-                    found.append(_finding(document, place, told, error, known))
+                    found.append(words.finding(place, told, error))
         if not draft.put_right(errors):
             break
     ordered = sorted(dict.fromkeys(found), key=lambda mistake: mistake.line or 0)
@@ -81,8 +83,9 @@ def validated(document: Document, record: type[Record]) -> tuple[Record | None, 
 class _Draft:
     """A copy of a file's content whose mistakes are put right one round after another."""
 
-    def __init__(self, content: Any) -> None:
+    def __init__(self, content: Any, quantities: set[str]) -> None:
         self.content = copy.deepcopy(content)
+        self.stand_ins = {**_STAND_INS, **{key: {"value": 1.0, "source": "stand-in"} for key in quantities}}
         self.kept: dict[Place, list[int]] = {}
         self.suspect: set[Place] = set()
         self.rounds = 0
@@ -140,8 +143,8 @@ class _Draft:
         if key == "[key]":
             table, wrong = self._inside(place[:-2]), place[-2]
             return isinstance(table, dict) and table.pop(str(wrong), None) is not None
-        if isinstance(owner, dict) and key in _STAND_INS and error["type"] != "value_error":
-            owner[str(key)] = copy.deepcopy(_STAND_INS[str(key)])
+        if isinstance(owner, dict) and key in self.stand_ins and error["type"] != "value_error":
+            owner[str(key)] = copy.deepcopy(self.stand_ins[str(key)])
             return True
         if isinstance(owner, dict) and error["type"] in _NUMBER_TYPES:
             owner[str(key)] = 1.0
@@ -176,31 +179,49 @@ def _located(draft: _Draft, error: Mapping[str, Any]) -> Iterator[tuple[Place, s
             yield (), moved
 
 
-def _finding(document: Document, place: Place, told: str, error: Mapping[str, Any], known: set[str]) -> Finding:
-    """Return a mistake in words."""
-    at_key = place[-1] == "[key]" if place else False
-    place = place[:-1] if at_key else place
-    where, key = dotted(place) or "top level", str(place[-1]) if place else ""
-    line, kind, got = document.line(place), error["type"], error["input"]
-    if kind == "missing":
-        return Finding(where=where, line=line, message=f"{where} is missing", hint=_missing_hint(key))
-    if kind in UNKNOWN:
-        return Finding(where=where, line=line, message=f"{where} is not a known key", hint=_nearest_key(key, known))
-    for old, new in _IN_WORDS:
-        told = told.replace(old, new)
-    hint = "see the shipped files for the form."
-    if at_key:
-        hint = "the keys of this table are bits per weight, e.g. 8."
-    elif kind == "literal_error":
-        hint = nearest_names(str(got), re.findall(r"'([^']+)'", error["ctx"]["expected"]))
-    elif kind == "dataclass_type" and isinstance(got, int | float | str) and key in _STAND_INS:
-        told, hint = "wanted value and source", f"write {key}: {{value: {got}, source: where it comes from}}."
-    elif kind == "dataclass_type":
-        told = "wanted a mapping"
-    elif isinstance(got, str) and (number := _WITH_UNIT.match(got)) and number[2].lower() in _SCALES:
-        hint = _unit_hint(number[1], number[2])
-    shown = "" if isinstance(got, dict) or kind == "value_error" else f"got {_short(got)}{' as a key' if at_key else ''}, "
-    return Finding(where=where, line=line, message=f"{where}: {shown}{told}", hint=hint)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    """Puts mistakes in words.
+
+    Attributes:
+        document: The file.
+        known: Every key that may stand somewhere in it.
+        quantities: Those whose value is a number with its source.
+    """
+
+    document: Document
+    known: set[str]
+    quantities: set[str]
+
+    def finding(self, place: Place, told: str, error: Mapping[str, Any]) -> Finding:
+        """Return a mistake in words."""
+        at_key = bool(place) and place[-1] == "[key]"
+        place = place[:-1] if at_key else place
+        where, key = dotted(place) or "top level", str(place[-1]) if place else ""
+        line, kind, got = self.document.line(place), error["type"], error["input"]
+        if kind == "missing":
+            return Finding(where=where, line=line, message=f"{where} is missing", hint=_missing_hint(key))
+        if kind in UNKNOWN:
+            return Finding(where=where, line=line, message=f"{where} is not a known key", hint=_nearest_key(key, self.known))
+        for old, new in _IN_WORDS:
+            told = told.replace(old, new)
+        hint = "see the shipped files for the form."
+        if at_key:
+            hint = "the keys of this table are bits per weight, e.g. 8."
+        elif kind == "literal_error":
+            allowed = re.findall(r"'([^']+)'", error["ctx"]["expected"])
+            hint = nearest_names(str(got), allowed)
+            told = told if len(allowed) <= MOST_WORDS else f"wanted one of {len(allowed)} words, such as {', '.join(allowed[:3])}"
+        elif kind == "dataclass_type" and isinstance(got, int | float | str) and key in self.quantities:
+            told, hint = "wanted value and source", f"write {key}: {{value: {got}, source: where it comes from}}."
+        elif kind == "dataclass_type":
+            told = "wanted a mapping"
+        elif kind == "tuple_type" and isinstance(got, int | float | str) and not isinstance(got, bool):
+            hint = f"write {key}: [{got}]."
+        elif isinstance(got, str) and (number := _WITH_UNIT.match(got)) and number[2].lower() in _SCALES:
+            hint = _unit_hint(number[1], number[2])
+        shown = "" if kind == "value_error" else f"got {_short(got)}{' as a key' if at_key else ''}, "
+        return Finding(where=where, line=line, message=f"{where}: {shown}{told}", hint=hint)
 
 
 def _missing_hint(key: str) -> str:
@@ -215,8 +236,22 @@ def _unit_hint(number: str, unit: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "a mapping"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _quantities(schema: Any) -> set[str]:
+    """Return the keys whose value is a number with its source."""
+    if isinstance(schema, list):
+        return set().union(*map(_quantities, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = {key for key, form in schema.get("properties", {}).items() if "/Quantity'" in repr(form)}
+    return own.union(*map(_quantities, schema.values()))
 
 
 def _keys(schema: Any) -> set[str]:

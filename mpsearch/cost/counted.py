@@ -70,6 +70,11 @@ def filled_steps(shape: LayerShape, multiple: int) -> int:
     return shape.output_values * (-shape.window_values % multiple) if _lays_out(shape) else 0
 
 
+def ragged_outputs(shape: LayerShape, multiple: int) -> int:
+    """Return how many outputs have a row of weights that ends within a group of so many values."""
+    return shape.output_values if _lays_out(shape) and shape.window_values % multiple else 0
+
+
 def is_transposition(shape: LayerShape) -> bool:
     """Return whether a copy puts its values in another order, as far as two shapes tell: as many values, another shape."""
     return shape.operator == "copy" and shape.operands == 1 and shape.input != shape.output and shape.input_values == shape.output_values
@@ -80,12 +85,12 @@ def copied_runs(shape: LayerShape) -> int:
     if shape.operator != "copy" or is_transposition(shape):
         return 0
     (height, width, channels), (new_height, new_width, new_channels) = shape.input, shape.output
-    if channels != new_channels:
+    if channels != new_channels or 2 * new_width <= width + 1:  # every pixel, or every other one
         runs = min(height * width, new_height * new_width)
     elif width == new_width:
         runs = 1
     else:
-        runs = height if new_width > width else new_height * new_width
+        runs = min(height, new_height)
     return shape.batch * shape.operands * runs
 
 
@@ -140,7 +145,8 @@ COUNTED: Mapping[str, Callable[[LayerShape], int]] = {
     "idle_step_4": lambda shape: idle_steps(shape, 4),
     "filled_step_8": lambda shape: filled_steps(shape, 8),
     "filled_step_16": lambda shape: filled_steps(shape, 16),
-    "ragged_output": lambda shape: shape.output_values if _lays_out(shape) and shape.window_values % 8 else 0,
+    "ragged_output_8": lambda shape: ragged_outputs(shape, 8),
+    "ragged_output_16": lambda shape: ragged_outputs(shape, 16),
     "ragged_channel_step": lambda shape: laid_values(shape) * (shape.output[2] // shape.groups % 4),
     "channel_tile": lambda shape: laid_pixels(shape) * -(-shape.output[2] // (shape.groups * CHANNEL_TILE)),
     # Depthwise convolutions.

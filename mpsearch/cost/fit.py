@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mpsearch.catalog import Accuracy, ComputeRates, HardwareModel, Term, list_names, load_hardware_model
+from mpsearch.catalog import Accuracy, ComputeRates, HardwareModel, Residual, Term, list_names, load_hardware_model
 from mpsearch.cost.least_squares import FOLDS, FloatArray, OperatorRows, folds_of, predict, solve, split_by_operator
+from mpsearch.cost.residual import FEATURES, LEAST_SHAPES, ResidualTrees, Trees, features_of, grow_trees
 from mpsearch.errors import HardwareModelError
-from mpsearch.records import OPERATOR_CLASSES, WEIGHTED_CLASSES, MeasuredLayer, MeasuredTable
+from mpsearch.records import OPERATOR_CLASSES, WEIGHTED_CLASSES, MeasuredLayer, MeasuredTable, digest_of
 
-LEAST_STEP = 1e-4
-"""Smallest cost of a step: rates are finite."""
 NEGLIGIBLE = 1e-3
 """A term that makes less than this part of every layer is left out."""
 DIGITS = 4
@@ -30,6 +29,7 @@ class FitError:
         operator: Operator class; "all" for every row.
         activation_bits: Of these rows; None for every width.
         what: "cycles" or "instructions".
+        with_residual: Whether a residual took part.
         layers: Rows that were predicted.
         shapes: Distinct shapes among them.
         median: Half of the rows were nearer.
@@ -39,6 +39,7 @@ class FitError:
     operator: str
     activation_bits: int | None
     what: str
+    with_residual: bool
     layers: int
     shapes: int
     median: float
@@ -46,7 +47,7 @@ class FitError:
 
     @property
     def title(self) -> str:
-        """What was predicted, in a word or two."""
+        """Whose prediction it was, in a word or two."""
         return self.operator if self.activation_bits in (None, 8) else f"{self.operator} a{self.activation_bits}"
 
 
@@ -56,11 +57,13 @@ class Fit:
 
     Attributes:
         hardware: The device; its rates and terms are the table's, all else is that of the device it is like.
-        errors: Cross-validated; each operator by itself, then all.
+        errors: Cross-validated; each operator by itself, then all; without a residual, then with it.
+        residual: What is to be saved beside the device's file, under the name that the device gives it; None if none was asked for.
     """
 
     hardware: HardwareModel
     errors: tuple[FitError, ...]
+    residual: ResidualTrees | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ class Scale:
     source: str
 
 
-def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scale | None = None) -> Fit:
+def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scale | None = None, residual: bool = False) -> Fit:
     """Return the device whose rates and terms fit a table best.
 
     Args:
@@ -84,10 +87,11 @@ def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scal
         like: The device's clock, memories, power and name of its core: a table does not tell them.
         name: Of the new device.
         scale: Factor on the table's counts; None for cycles as they were measured.
+        residual: Whether to learn what is left over, too.
 
     Raises:
         HardwareModelError: The table is empty, measured nothing that gives cycles, holds an operator or a number that makes no sense, or one layer
-            twice.
+            twice; or XGBoost is missing.
     """
     rows = _checked(table)
     counts = {"cycles": cycle_counts(table, like, scale)}
@@ -97,34 +101,95 @@ def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scal
     compute: list[ComputeRates] = []
     terms: list[Term] = []
     for part in parts:
-        found = {what: solve(part.matrix, values[part.index]) for what, values in counts.items()}
+        found = {what: solve(part, values[part.index], np.ones(len(part.index), dtype=np.bool_)) for what, values in counts.items()}
         compute.append(_rates(part, found, _source(table, part, scale)))
         terms += _terms(part, found, {what: values[part.index] for what, values in counts.items()})
     errors = cross_validate(rows, parts, counts)
+    trees = None
+    if residual:
+        errors += cross_validate(rows, parts, counts, with_residual=True)
+        trees = learn_residual(rows, parts, counts)
     hardware = replace(
         like,
         name=name,
         description=_description(table, like),
         compute=tuple(compute),
         terms=tuple(terms),
-        accuracy=_accuracy(table, errors, scale),
+        accuracy=_accuracy(table, errors, scale, with_residual=residual),
+        residual=_named(table, name, trees),
     )
-    return Fit(hardware=hardware, errors=errors)
+    return Fit(hardware=hardware, errors=errors, residual=trees)
 
 
-def cross_validate(rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows], counts: Mapping[str, FloatArray]) -> tuple[FitError, ...]:
+def cross_validate(
+    rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows], counts: Mapping[str, FloatArray], with_residual: bool = False
+) -> tuple[FitError, ...]:
     """Return how far every row is off when it is predicted by a fit to the shapes of other folds: by operator, then all together."""
     folds = folds_of(rows, parts)
+    tested = folds >= 0
     off = {what: np.full(len(rows), np.nan) for what in counts}
     for what, values in counts.items():
         for fold in range(FOLDS):
             left_out = folds == fold
-            off[what][left_out] = (predict(parts, values, ~left_out) / values - 1)[left_out]
-    tested = folds >= 0
-    errors = [_error(rows, part.index, off[what], part, what) for part in parts for what in counts if tested[part.index].all()]
+            if not left_out.any():
+                continue
+            predicted = predict(parts, values, ~left_out)
+            if with_residual:
+                predicted *= _factors(rows, parts, predicted, values, ~left_out)
+            off[what][left_out] = (predicted / values - 1)[left_out]
+    errors = [_error(rows, part.index, off[what], part, what, with_residual) for part in parts for what in counts if tested[part.index].all()]
     if tested.any():
-        errors += [_error(rows, np.flatnonzero(tested), off[what], None, what) for what in counts]
+        errors += [_error(rows, np.flatnonzero(tested), off[what], None, what, with_residual) for what in counts]
     return tuple(errors)
+
+
+def learn_residual(rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows], counts: Mapping[str, FloatArray]) -> ResidualTrees | None:
+    """Return trees of what a fit to all rows leaves over; None if there is too little of every operator.
+
+    Raises:
+        HardwareModelError: XGBoost is missing.
+    """
+    learned = _learned(rows, parts)
+    if not learned:
+        return None
+    everything = np.ones(len(rows), dtype=np.bool_)
+    trees = {what: _left_over(rows, parts, predict(parts, values, everything), values, everything) for what, values in counts.items()}
+    return ResidualTrees(features=FEATURES, operators=learned, cycles=trees["cycles"], instructions=trees.get("instructions"))
+
+
+def _learned(rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows]) -> tuple[str, ...]:
+    """Return the operator classes with enough shapes to learn from."""
+    shapes = {part.operator: len({row.shape for row in rows if row.shape.operator == part.operator}) for part in parts}
+    return tuple(operator for operator, count in shapes.items() if count >= LEAST_SHAPES)
+
+
+def _left_over(
+    rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows], predicted: FloatArray, values: FloatArray, used: npt.NDArray[np.bool_]
+) -> Trees:
+    """Return trees of log(measured / predicted) of the used rows."""
+    learned = _learned(rows, parts)
+    places = [place for place, row in enumerate(rows) if used[place] and predicted[place] > 0 and row.shape.operator in learned]
+    features = [features_of(rows[place].shape, rows[place].precision) for place in places]
+    return grow_trees(features, np.log(values[places] / predicted[places]))
+
+
+def _factors(
+    rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows], predicted: FloatArray, values: FloatArray, used: npt.NDArray[np.bool_]
+) -> FloatArray:
+    """Return float64 (rows,): what trees grown on the used rows multiply every row by."""
+    learned = _learned(rows, parts)
+    if not learned:
+        return np.ones(len(rows))
+    trees = _left_over(rows, parts, predicted, values, used)
+    return np.array([math.exp(trees.sum_of(features_of(row.shape, row.precision))) if row.shape.operator in learned else 1.0 for row in rows])
+
+
+def _named(table: MeasuredTable, name: str, trees: ResidualTrees | None) -> Residual | None:
+    """Return how the device's file names its residual."""
+    if trees is None:
+        return None
+    source = f"boosted trees on the {', '.join(trees.operators)} rows of the table of {table.target}"
+    return Residual(file=f"{name}.residual.json", digest=digest_of(trees), source=source)
 
 
 def find_like(table: MeasuredTable, name: str | None) -> HardwareModel:
@@ -132,13 +197,13 @@ def find_like(table: MeasuredTable, name: str | None) -> HardwareModel:
 
     Args:
         table: What layers took.
-        name: Of the device, or its file; None for the shipped device of the table's target: its core, or its name.
+        name: Of the device, or its file; None for the one that the table names, else the shipped device of its target: its core, or its name.
 
     Raises:
         HardwareModelError: There is no such device, or none is shipped for the table's target.
     """
-    if name is not None:
-        return load_hardware_model(name)
+    if name or table.like:
+        return load_hardware_model(name or table.like or "")
     shipped = [load_hardware_model(name) for name in list_names("hw_models")]
     for hardware in shipped:
         if table.target in (hardware.core, hardware.name):
@@ -204,7 +269,7 @@ def rounded(value: float) -> float:
 def _rates(part: OperatorRows, found: Mapping[str, FloatArray], source: str) -> ComputeRates:
     """Return what a step costs, as rates."""
     steps = [place for place, column in enumerate(part.columns) if column.per == "step"]
-    rates = {what: [rounded(1 / max(values[place], LEAST_STEP)) for place in steps] for what, values in found.items()}
+    rates = {what: [rounded(1 / values[place]) for place in steps] for what, values in found.items()}
     counted = rates.get("instructions")
     if part.operator not in WEIGHTED_CLASSES:
         return ComputeRates(
@@ -245,12 +310,15 @@ def _terms(part: OperatorRows, found: Mapping[str, FloatArray], counts: Mapping[
     return terms
 
 
-def _error(rows: Sequence[MeasuredLayer], index: npt.NDArray[np.int64], off: FloatArray, part: OperatorRows | None, what: str) -> FitError:
+def _error(
+    rows: Sequence[MeasuredLayer], index: npt.NDArray[np.int64], off: FloatArray, part: OperatorRows | None, what: str, with_residual: bool
+) -> FitError:
     size = np.abs(off[index])
     return FitError(
         operator=part.operator if part else "all",
         activation_bits=part.activation_bits if part else None,
         what=what,
+        with_residual=with_residual,
         layers=len(index),
         shapes=len({rows[place].shape for place in index}),
         median=float(np.median(size)),
@@ -258,9 +326,9 @@ def _error(rows: Sequence[MeasuredLayer], index: npt.NDArray[np.int64], off: Flo
     )
 
 
-def _accuracy(table: MeasuredTable, errors: Sequence[FitError], scale: Scale | None) -> Accuracy | None:
+def _accuracy(table: MeasuredTable, errors: Sequence[FitError], scale: Scale | None, with_residual: bool) -> Accuracy | None:
     """Return the error of cycles over all operators, with that of instructions in words; None where there was nothing to validate with."""
-    overall = {error.what: error for error in errors if error.operator == "all"}
+    overall = {error.what: error for error in errors if error.operator == "all" and error.with_residual == with_residual}
     if not overall:
         return None
     cycles = overall["cycles"]
@@ -268,6 +336,8 @@ def _accuracy(table: MeasuredTable, errors: Sequence[FitError], scale: Scale | N
     if scale is not None:
         texts.append(f"times {scale.cycles_per_count:g}, {scale.source}")
     texts.append(f"each predicted by a fit to the other shapes ({FOLDS}-fold cross-validation, grouped by shape)")
+    if with_residual:
+        texts.append("the residual included")
     if "instructions" in overall:
         counted = overall["instructions"]
         texts.append(f"instructions likewise: median {counted.median:.3f}, worst tenth {counted.worst_tenth:.3f}")

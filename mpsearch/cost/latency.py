@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpsearch.catalog import HardwareModel
 from mpsearch.cost.array import array_steps, row_bytes
 from mpsearch.cost.block_engine import engine_cost
 from mpsearch.cost.counted import COUNTED
+from mpsearch.cost.measured_device import MeasuredDevice
 from mpsearch.cost.request import CostRequest, summed
+from mpsearch.cost.residual import residual_factors
 from mpsearch.cost.work import LayerWork, default_live_bytes, layer_work
 from mpsearch.errors import HardwareModelError
 from mpsearch.records import Layer, LayerShape, MetricCost, Precision
@@ -27,6 +29,8 @@ class Roofline:
         terms: Cycles not overlapped with these: calls, requantisation, layout, unpacking.
         instructions: What the core executes; None if the file says nothing about it.
         joules_beside_power: Energy of MACs and bytes.
+        residual: Cycles that the device's residual adds or, negative, takes away.
+        measured: Cycles as they were measured, whatever they went into; None where a model says.
     """
 
     compute: float = 0.0
@@ -34,17 +38,26 @@ class Roofline:
     terms: float = 0.0
     instructions: float | None = None
     joules_beside_power: float = 0.0
+    residual: float = 0.0
+    measured: float | None = None
 
     @property
     def total(self) -> float:
         """Cycles of the layer."""
-        return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms
+        if self.measured is not None:
+            return self.measured
+        return max(self.compute, *(cycles for _, cycles in self.memories), 0.0) + self.terms + self.residual
 
     @property
     def binding(self) -> str:
-        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves."""
+        """The resource that takes longest: "compute", the name of a memory, "overhead" where the terms take more; "none" if nothing moves.
+
+        "measured" where a measurement does not tell.
+        """
         if self.total == 0:
             return "none"
+        if self.measured is not None:
+            return "measured"
         name, cycles = max((("compute", self.compute), *self.memories), key=lambda resource: resource[1])
         return name if cycles >= self.terms else "overhead"
 
@@ -104,11 +117,14 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         hardware: The target.
 
     Raises:
-        HardwareModelError: The target has no rate for that operator and precision.
+        HardwareModelError: The target has no rate for that operator and precision, or has not measured that layer.
     """
     shape, precision = work.shape, work.precision
     if shape.operator == "view":
         return Roofline(instructions=0.0)
+    if isinstance(hardware, MeasuredDevice):
+        row = hardware.row(work.name, shape, precision)
+        return Roofline(measured=hardware.cycles(row), instructions=row.instructions)
     rate = hardware.rate(shape.operator, precision)
     if rate is None:
         raise HardwareModelError(
@@ -131,7 +147,7 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         instructions = shape.steps / rate.per_instruction + sum(count * (term.instructions or 0.0) for term, count in terms)
     energy = {memory.name: memory.picojoules_per_byte.value if memory.picojoules_per_byte else 0.0 for memory in hardware.memories}
     picojoules = shape.steps * (rate.picojoules or 0.0) + sum(moved * energy[name] for name, moved in traffic.items())
-    return Roofline(
+    roofline = Roofline(
         compute=compute,
         memories=tuple(
             (memory.name, (traffic[memory.name] - early.get(memory.name, 0.0)) / memory.bytes_per_cycle.value) for memory in hardware.memories
@@ -139,6 +155,14 @@ def layer_roofline(work: LayerWork, hardware: HardwareModel) -> Roofline:
         terms=sum(count * term.cycles for term, count in terms),
         instructions=instructions,
         joules_beside_power=picojoules * 1e-12,
+    )
+    if hardware.residual is None:
+        return roofline
+    cycle_factor, instruction_factor = residual_factors(shape, precision, hardware)
+    return replace(
+        roofline,
+        instructions=None if instructions is None else instructions * instruction_factor,
+        residual=roofline.total * (cycle_factor - 1),
     )
 
 

@@ -32,9 +32,9 @@ class LayerCost:
         energy_j: On the target; None without one, or if its file gives no energy.
         instructions: On the target; None without one, or if its file says nothing about them.
         binding: The resource that takes longest, see `Roofline.binding`; "" without a target.
-        compute_cycles: Arithmetic alone; None without a target.
+        compute_cycles: Arithmetic alone; None without a target, or where the layer was measured as a whole.
         memory_cycles: (memory, cycles of its traffic alone), in the order of the device's file; empty without a target.
-        overhead_cycles: What comes on top of the slowest of these; None without a target.
+        overhead_cycles: What comes on top of the slowest of these; None where compute_cycles is.
     """
 
     layer: str
@@ -85,6 +85,7 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
         precision = config[layer.name] if layer.weight is not None else None
         work = layer_work(graph, layer, precision, live, bits)
         roofline = layer_roofline(work, hardware) if hardware else None
+        parts = roofline if roofline and roofline.measured is None else None
         costs.append(
             LayerCost(
                 layer=layer.name,
@@ -100,9 +101,9 @@ def layer_costs(graph: LayerGraph, config: BitWidthConfig, hardware: HardwareMod
                 energy_j=layer_energy(roofline, hardware) if roofline and hardware and gives_energy(hardware) else None,
                 instructions=roofline.instructions if roofline else None,
                 binding=roofline.binding if roofline else "",
-                compute_cycles=roofline.compute if roofline else None,
-                memory_cycles=roofline.memories if roofline else (),
-                overhead_cycles=roofline.terms if roofline else None,
+                compute_cycles=parts.compute if parts else None,
+                memory_cycles=parts.memories if parts else (),
+                overhead_cycles=parts.terms + parts.residual if parts else None,
             )
         )
     return tuple(costs)

@@ -21,11 +21,13 @@ from mpsearch.records import OPERATOR_CLASSES, WEIGHTED_CLASSES, LayerShape, Mea
 FloatArray = npt.NDArray[np.float64]
 
 FOLDS = 5
+LEAST_SHARE = 0.3
 
 COLUMNS: Mapping[str, tuple[Countable, ...]] = {
     "conv2d": (
         "call",
         "output",
+        "channel",
         "pixel",
         "laid_value",
         "gathered_value",
@@ -33,7 +35,8 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
         "idle_step_2",
         "idle_step_3",
         "idle_step_4",
-        "ragged_output",
+        "ragged_output_8",
+        "ragged_output_16",
         "filled_step_8",
         "filled_step_16",
     ),
@@ -47,7 +50,8 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
         "idle_step_2",
         "idle_step_3",
         "idle_step_4",
-        "ragged_output",
+        "ragged_output_8",
+        "ragged_output_16",
         "filled_step_8",
         "filled_step_16",
         "ragged_channel_step",
@@ -150,18 +154,28 @@ def count_matrix(rows: Sequence[MeasuredLayer], columns: Sequence[Column]) -> Fl
     return np.where(np.array(pays), np.array(values, dtype=np.float64), 0.0)
 
 
-def solve(matrix: FloatArray, values: FloatArray) -> FloatArray:
+def solve(part: OperatorRows, values: FloatArray, used: npt.NDArray[np.bool_]) -> FloatArray:
     """Return the coefficients, at least 0, with the least sum of squares of relative errors.
 
+    Where every output takes as many steps, as with depthwise kernels of one size, nothing tells a step from an output; so that rates mean
+    something, a step costs at least LEAST_SHARE of what it costs, all included, in the row where it costs least.
+
     Args:
-        matrix: (rows, columns), as from `count_matrix`.
+        part: The rows of an operator.
         values: (rows,), measured, > 0.
+        used: (rows,), those to fit.
     """
-    relative = matrix / values[:, None]
+    matrix, measured = part.matrix[used], values[used]
+    least = np.zeros(len(part.columns))
+    for place, column in enumerate(part.columns):
+        own = matrix[:, place] > 0
+        if column.per == "step" and own.any():
+            least[place] = LEAST_SHARE * (measured[own] / matrix[own, place]).min()
+    relative = matrix / measured[:, None]
     size = relative.max(axis=0)
     size[size == 0] = 1.0
-    found, _ = nnls(relative / size, np.ones(len(values)), maxiter=100 * matrix.shape[1] + 1000)
-    coefficients: FloatArray = found / size
+    found, _ = nnls(relative / size, 1 - relative @ least, maxiter=100 * matrix.shape[1] + 1000)
+    coefficients: FloatArray = found / size + least
     return coefficients
 
 
@@ -192,7 +206,7 @@ def predict(parts: Sequence[OperatorRows], values: FloatArray, used: npt.NDArray
     for part in parts:
         own = used[part.index]
         if own.any():
-            predicted[part.index] = part.matrix @ solve(part.matrix[own], values[part.index][own])
+            predicted[part.index] = part.matrix @ solve(part, values[part.index], own)
     return predicted
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpsearch.catalog import HardwareModel, SearchSpace
+from mpsearch.cost.measured_device import MeasuredDevice
 from mpsearch.errors import CatalogError, HardwareModelError
-from mpsearch.records import Layer, LayerGraph, Precision
+from mpsearch.graph.shapes import layer_shape
+from mpsearch.records import Layer, LayerGraph, LayerShape, Precision
 
 
 def offered_precisions(
@@ -26,7 +28,7 @@ def offered_precisions(
 
     Raises:
         CatalogError: The space and the kernel library leave a layer, or the layers of a group together, without a precision.
-        HardwareModelError: The target has no rate for any precision that the space and the kernel library leave.
+        HardwareModelError: The target has no rate, or no measurement, for any precision that the space and the kernel library leave.
     """
     weighted = graph.weighted_layers
     layers = {layer.name: layer for layer in weighted}
@@ -35,8 +37,9 @@ def offered_precisions(
         common = space.precisions
         for name in group.layers:
             layer = layers[name]
-            allowed = _allowed(layer, space, first=layer is weighted[0], last=layer is weighted[-1])
-            mine = _of_layer(layer, allowed, space, supports, hardware)
+            bits = _allowed(layer, space, first=layer is weighted[0], last=layer is weighted[-1])
+            built = _built(layer, bits, space, supports)
+            mine = built if hardware is None else _that_run(layer, layer_shape(graph, layer), built, hardware)
             common = tuple(precision for precision in common if precision in mine)
         if not common:
             raise CatalogError(
@@ -55,9 +58,8 @@ def _allowed(layer: Layer, space: SearchSpace, *, first: bool, last: bool) -> se
     return bits
 
 
-def _of_layer(
-    layer: Layer, bits: set[int], space: SearchSpace, supports: Callable[[Layer, Precision], bool], hardware: HardwareModel | None
-) -> tuple[Precision, ...]:
+def _built(layer: Layer, bits: set[int], space: SearchSpace, supports: Callable[[Layer, Precision], bool]) -> tuple[Precision, ...]:
+    """Return the precisions that the space allows and the kernel library has."""
     allowed = [precision for precision in space.precisions if precision.weight_bits in bits]
     if not allowed:
         raise CatalogError(
@@ -70,15 +72,20 @@ def _of_layer(
             f"Layer '{layer.name}': space '{space.name}' allows {_listed(allowed)}, the kernel library has {layer.operator_class} at none of them.",
             "choose a space with other bits.",
         )
-    if hardware is None:
-        return built
-    runs = tuple(precision for precision in built if hardware.rate(layer.operator_class, precision) is not None)
-    if not runs:
-        raise HardwareModelError(
-            f"Layer '{layer.name}': target '{hardware.name}' has {layer.operator_class} at none of {_listed(built)}.",
-            "choose another space or target, or add the rate, with its source, to the device's file.",
-        )
-    return runs
+    return built
+
+
+def _that_run(layer: Layer, shape: LayerShape, built: tuple[Precision, ...], hardware: HardwareModel) -> tuple[Precision, ...]:
+    """Return those that the device can run."""
+    runs = tuple(precision for precision in built if hardware.has(shape, precision))
+    if runs:
+        return runs
+    if isinstance(hardware, MeasuredDevice):
+        raise hardware.unmeasured(layer.name, shape, built)
+    raise HardwareModelError(
+        f"Layer '{layer.name}': target '{hardware.name}' has {layer.operator_class} at none of {_listed(built)}.",
+        "choose another space or target, or add the rate, with its source, to the device's file.",
+    )
 
 
 def _listed(precisions: list[Precision] | tuple[Precision, ...]) -> str:

@@ -131,6 +131,11 @@ def read_counts(log: str) -> tuple[Count, dict[int, Count]]:
     raise ExportError("The counting plugin of QEMU reported nothing.", "QEMU must be built with plugins, as Debian's is.")
 
 
+def read_all_counts(log: str) -> list[Count]:
+    """Return the totals of all reports in the plugin's log, in order."""
+    return [_count(line.split()[1:]) for line in log.splitlines() if line.startswith("counted ")]
+
+
 def _count(words: Sequence[str]) -> Count:
     return Count(instructions=int(words[0]), cycles=int(words[1]) if len(words) > 1 else None)
 

@@ -52,5 +52,7 @@ def beside_line(run: Measurement) -> str:
     predicted, measured = (show_quantity(value, "s") if run.compared == "seconds" else show_count(value) for value in run.of_total)
     unit = "" if run.compared == "seconds" else f" {run.compared}"
     layers = f", median of the layers' errors {run.error_median_layer:.1%}" if run.error_median_layer is not None else ""
+    if run.compared == "instructions" and run.error_cycles is not None:
+        layers += f"; cycles {show_count(run.predicted_cycles)}, estimated {show_count(run.cycles)}: error {show_deviation(run.error_cycles)}"
     stated = f"±{run.device_error:.1%} a layer (median)" if run.device_error is not None else "no error"
     return f"predicted {predicted}{unit}, measured {measured}: error {show_deviation(run.error_total)}{layers}; {run.device} states {stated}"

@@ -93,9 +93,18 @@ class Measurement:
         return self.predicted_cycles / self.clock_hz if self.predicted_cycles is not None and self.clock_hz else None
 
     @property
+    def latency_from(self) -> Compared:
+        """What the measured latency is made of: the clock; else cycles by the rules of the very core; else instructions; "" if it is not known."""
+        if self.compared == "seconds":
+            return "seconds"
+        if self.error_cycles is not None:
+            return "cycles"
+        return "instructions" if self.compared == "instructions" and self.predicted_instructions else ""
+
+    @property
     def latency_s(self) -> float | None:
-        """Seconds of one inference as measured: by the clock; else from the cycles; else from the instructions at the predicted cycles of each."""
-        match self.compared:
+        """Seconds of one inference as measured; from instructions, at the predicted cycles of each. None if it is not known."""
+        match self.latency_from:
             case "seconds":
                 return self.seconds
             case "cycles" if self.cycles is not None and self.clock_hz:
@@ -160,5 +169,5 @@ def check_latency(budget: float | None, measurement: Measurement) -> str:
     how = {"seconds": "timed", "cycles": "from the estimated cycles", "instructions": "from the counted instructions at the predicted cycles of each"}
     return (
         f"latency budget {show_quantity(budget, 's')}: predicted {show_quantity(predicted, 's')}, measured {show_quantity(measured, 's')} on "
-        f"{measurement.target} ({measured / predicted - 1:+.1%}; {how[measurement.compared]}): {verdict}"
+        f"{measurement.target} ({measured / predicted - 1:+.1%}; {how[measurement.latency_from]}): {verdict}"
     )

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mpsearch import __version__
-from mpsearch.catalog import HardwareModel, load_hardware_model
+from mpsearch.catalog import HardwareModel
 from mpsearch.cost.latency import Roofline
+from mpsearch.cost.measured_device import load_target
 from mpsearch.errors import HardwareModelError, MpsearchError, RecordError
 from mpsearch.export.cores import CYCLES_OF
 from mpsearch.export.counting import TargetRun
@@ -151,11 +152,11 @@ def device_beside(bundle: Path, target: str, named: str | None) -> tuple[Hardwar
         HardwareModelError: The named file is unknown or wrong.
     """
     if named is not None:
-        return load_hardware_model(named), ()
+        return load_target(named), ()
     request = bundle.absolute().parent / REQUEST_FILE
     if request.exists():
         try:
-            hardware = load_hardware_model(load_record(request, RunRequest).target)
+            hardware = load_target(load_record(request, RunRequest).target)
         except MpsearchError:  # a file that has moved since; the shipped ones are still there
             pass
         else:
@@ -192,14 +193,15 @@ def keep_measurement(folder: Path, measurement: Measurement) -> tuple[Measuremen
 
 
 def run_folder_of(bundle: Path) -> Path | None:
-    """Return the folder of the finished run that a bundle belongs to, or None."""
-    folder = bundle.absolute().parent
+    """Return the folder of the finished run whose chosen config a bundle holds and which it lies in, or None."""
+    folder, manifest = bundle.absolute().parent, read_manifest(bundle)
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        chosen = result["model_digest"], result["chosen"]["precisions"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    same = isinstance(result, dict) and result.get("model_digest") == read_manifest(bundle)["model_digest"]
-    return folder if same and "bundle" in result else None
+    held = {layer["name"]: layer["precision"] for layer in manifest["layers"] if layer["precision"]}
+    return folder if chosen == (manifest["model_digest"], held) else None
 
 
 def add_to_report(folder: Path, measurement: Measurement) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from mpsearch.catalog import load_hardware_model, load_search_space
+from mpsearch.catalog import load_search_space
+from mpsearch.cost.measured_device import load_target
 from mpsearch.records import digest_of
 from mpsearch.runs.request import RunRequest
 from mpsearch.workloads.workload import Workload
@@ -17,7 +18,7 @@ def stamped(request: RunRequest, workload: Workload) -> RunRequest:
     return replace(
         request,
         workload_digest=workload_digest(workload),
-        target_digest=digest_of(load_hardware_model(request.target)),
+        target_digest=digest_of(load_target(request.target)),
         space_digest=digest_of(load_search_space(request.space)),
     )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from mpsearch.report.data import FrontPoint, LayerRow, LimitRow, ReportData, Variant
+from mpsearch.report.measurement import LayerMeasurement, Measurement
 
 HOSTILE = "<script>alert('x')</script> & \"[bold]\""
 
@@ -60,4 +61,40 @@ def sample_report(layers: int = 6, with_target: bool = True, name: str = "digits
         ),
         settings=(("space", "w2to8-a8"), ("proxy", "fisher"), ("seed", "0")),
         wall_seconds=(("capture", 1.25), ("search", 0.5)),
+    )
+
+
+def sample_measurement() -> Measurement:
+    """Return what the sample's bundle took on a core: instructions are compared, and the last layer executes none."""
+    layers = tuple(
+        LayerMeasurement(
+            layer=f"blocks.{index}.conv1",
+            op="Conv2d",
+            precision=f"w{2 + index % 7}a8",
+            macs=50_000 * (index + 1),
+            instructions=100_000 * (index + 1),
+            predicted_instructions=110_000.0 * (index + 1),
+            predicted_cycles=120_000.0 * (index + 1),
+            error=0.1,
+        )
+        for index in range(6)
+    )
+    view = LayerMeasurement(layer="flatten", op="Reshape", precision="", macs=0, instructions=0, predicted_instructions=0.0, predicted_cycles=0.0)
+    return Measurement(
+        target="cortex-m7",
+        bundle_digest="0",
+        vectors=8,
+        mismatches=0,
+        layers=(*layers, view),
+        instructions=2_150_000,
+        device="mine",
+        device_error=0.07,
+        clock_hz=1e9,
+        compared="instructions",
+        predicted_instructions=2_310_000.0,
+        predicted_cycles=2_520_000.0,
+        error_total=2_310_000 / 2_150_000 - 1,
+        error_median_layer=0.1,
+        tools=("gcc 12.2", "QEMU 7.2"),
+        notes=("<b>a note</b>",),
     )

@@ -12,7 +12,7 @@ import pytest
 
 from mpsearch.report.data import FrontPoint, ReportData
 from mpsearch.report.page import render_page
-from tests.report.sample import HOSTILE, sample_report
+from tests.report.sample import HOSTILE, sample_measurement, sample_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -148,3 +148,48 @@ def test_the_flash_budget_is_that_of_the_flash_limit() -> None:
     data: ReportData = sample_report()
     assert data.flash_budget == 2_000_000
     assert dataclasses.replace(data, limits=data.limits[1:]).flash_budget is None
+
+
+def test_predictions_stand_beside_measurements_with_their_errors() -> None:
+    page = render_page(dataclasses.replace(sample_report(), measured=(sample_measurement(),)))
+    texts = Outline(page).texts
+    assert "Predicted beside measured: cortex-m7" in texts
+    row = texts.index("blocks.2.conv1", texts.index("predicted instructions"))
+    assert texts[row : row + 7] == ["blocks.2.conv1", "Conv2d", "w4a8", "150 k", "330 k", "300 k", "+10.0 %"]
+    # 2.52 million cycles at 1 GHz; 2.15 of 2.31 million instructions at the same cycles each.
+    row = texts.index("latency", texts.index("of one inference"))
+    assert texts[row : row + 4] == ["latency", "2.52 ms", "2.345 ms", "+7.4 %"]
+    line = "predicted 2.31 M instructions, measured 2.15 M: error +7.4 %, median of the layers' errors 10.0%; mine states ±7.0% a layer (median)"
+    assert line in texts
+    assert "<b>a note</b>" in texts
+    assert "Measured with gcc 12.2; QEMU 7.2." in texts
+
+
+def test_the_agreement_of_every_layer_that_executes_something_can_be_pointed_at() -> None:
+    page = render_page(dataclasses.replace(sample_report(), measured=(sample_measurement(),)))
+    chart = next(chart for chart in charts(page) if chart.get("aria-label") == "predicted against measured instructions")
+    assert titles(chart)[1] == "blocks.1.conv1: predicted 220 k, measured 200 k, +10.0 %"
+    assert len(titles(chart)) == 6
+    _, _, width, height = (float(value) for value in (chart.get("viewBox") or "").split())
+    assert all(0 <= float(mark.get("cx", "-1")) <= width and 0 <= float(mark.get("cy", "-1")) <= height for mark in chart.iter("circle"))
+
+
+def test_a_measurement_without_a_prediction_has_no_layers_to_compare() -> None:
+    run = dataclasses.replace(sample_measurement(), compared="", device="", predicted_instructions=None, predicted_cycles=None, error_total=None)
+    page = render_page(dataclasses.replace(sample_report(), measured=(run,)))
+    assert "Predicted beside measured: cortex-m7" in Outline(page).texts
+    assert len(charts(page)) == 4
+
+
+def test_the_reasons_are_on_the_page_and_escaped() -> None:
+    texts = Outline(render_page(dataclasses.replace(sample_report(), reasons=(HOSTILE,), layer_reasons=("stem: w4a8",)))).texts
+    assert "Why this target gives this config" in texts
+    assert HOSTILE in texts
+    assert "stem: w4a8" in texts
+
+
+def test_the_stated_error_stands_beside_what_is_predicted() -> None:
+    data = sample_report()
+    limits = (*data.limits[:2], dataclasses.replace(data.limits[2], stated_error="±7.0 % a layer"))
+    texts = Outline(render_page(dataclasses.replace(data, limits=limits))).texts
+    assert texts[texts.index("87.3 ms") : texts.index("87.3 ms") + 3] == ["87.3 ms", "58.2%", "±7.0 % a layer"]

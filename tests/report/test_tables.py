@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from mpsearch.report.measured_tables import beside_line, beside_table
 from mpsearch.report.quantities import show_bytes, show_count, show_error, show_gap, show_quantity, show_rate, show_score
-from mpsearch.report.tables import layer_table, limit_table, summary_table
-from tests.report.sample import HOSTILE, sample_report
+from mpsearch.report.tables import layer_table, limit_table, reason_lines, summary_table
+from tests.report.sample import HOSTILE, sample_measurement, sample_report
 
 
 def render(table: Table, width: int = 200) -> str:
@@ -101,3 +102,29 @@ def test_numbers_read_as_people_write_them(shown: str, wanted: str) -> None:
 def test_a_name_that_looks_like_markup_is_shown_as_it_is() -> None:
     hostile = dataclasses.replace(sample_report(), workload="models.py:two: [bold]")
     assert "models.py:two: [bold]: precision of every layer" in render(layer_table(hostile))
+
+
+def test_the_terminal_shows_predicted_beside_measured() -> None:
+    lines = render(beside_table(sample_measurement())).splitlines()
+    row = next(line for line in lines if "blocks.2.conv1" in line)
+    assert re.split(r"\s{2,}", row.strip()) == ["blocks.2.conv1", "Conv2d", "w4a8", "150 k", "300 k", "2.00", "330 k", "+10.0 %"]
+    total = next(line for line in lines if "total" in line)
+    assert re.split(r"\s{2,}", total.strip()) == ["total", "1.05 M", "2.15 M", "2.31 M", "+7.4 %"]
+
+
+def test_without_a_prediction_the_terminal_shows_counts() -> None:
+    run = dataclasses.replace(sample_measurement(), compared="", device="")
+    text = render(beside_table(run))
+    assert "error" not in text
+    assert "2.15 M" in text
+    assert beside_line(run) == ""
+
+
+def test_the_terminal_gives_the_reasons_of_the_slowest_layers() -> None:
+    data = dataclasses.replace(sample_report(), reasons=("general",), layer_reasons=tuple(f"layer {index}" for index in range(7)))
+    assert reason_lines(data) == [
+        "why: general",
+        *(f"why: layer {index}" for index in range(5)),
+        "(and 2 more groups of layers in report.html)",
+    ]
+    assert reason_lines(sample_report()) == []
