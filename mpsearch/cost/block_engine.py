@@ -9,8 +9,10 @@ that fetches least for an output.
 
 Two things depend on a layer's neighbours, which a cost for each layer cannot see. Weights that several blocks read again are staged in the memory
 next to the engine while the layer before runs; it is assumed to run as long as the layer itself, and the first layer waits for the weights of its
-first channels. And movement of values that the compiler can fold
-into a neighbour is not paid: a concatenation, whose parts are written where they belong.
+first channels. And movement that the compiler can leave to a neighbour is not paid: a slice, and a concatenation.
+
+A mean over height and width is taken for an average pooling of its input, the faster of two ways: for the MEAN of a TensorFlow Lite file Vela writes
+a depthwise convolution and a multiplication, which take about twice as long.
 """
 
 from __future__ import annotations
@@ -165,6 +167,8 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
     brick, value_bytes = engine.stream.brick_channels, bits // 8
     traffic = dict.fromkeys((memory.name for memory in hardware.memories), 0.0)
     written = window.repeats * _filled(window.output, brick) * value_bytes
+    if not math.prod(window.output):
+        return EngineCost(compute=0.0, traffic=traffic, early={})
     if window.kind == "values":
         traffic[source.name] += work.shape.operands * written
         traffic[home.name] += written
@@ -219,26 +223,28 @@ def as_window(shape: LayerShape) -> Window:
         case "max_pool" | "avg_pool":
             return replace(window, kind="pool")
         case "mean":
-            taps = tuple(max(1, size // left) for size, left in zip(shape.input[:2], shape.output[:2], strict=True))
-            return replace(window, kind="single", kernel=(taps[0], taps[1]), reach=(taps[0], taps[1]), stride=(taps[0], taps[1]))
+            taps = (max(1, shape.input[0] // shape.output[0]), max(1, shape.input[1] // shape.output[1]))
+            return replace(window, kind="pool", kernel=taps, reach=taps, stride=taps)
         case "copy":
             moved = _moved(shape)
-            return replace(window, kind="pool", input=moved, output=moved) if math.prod(moved) else replace(window, repeats=0)
+            return replace(window, kind="pool", input=moved, output=moved) if moved else replace(window, input=(0, 0, 0), output=(0, 0, 0))
         case "lookup":
             return replace(window, kind="pool")
     return window
 
 
-def _moved(shape: LayerShape) -> Extent:
-    """Return what a copy goes through: what is cut out or put in another order, or what is filled in; nothing for a concatenation."""
-    if shape.operands > 1:
-        return 0, 0, 0
+def _moved(shape: LayerShape) -> Extent | None:
+    """Return what a copy goes through; None if its reader or its writers do it on the way.
+
+    A layer reads what a slice leaves where it lies, and the parts of a concatenation are written where they belong. Rows and columns that are padded
+    are filled in around the rest; where channels are padded, all is copied.
+    """
     (height, width, channels), added = shape.output, math.prod(shape.output) - math.prod(shape.input)
-    if added <= 0:
-        return shape.output
-    if channels > shape.input[2] and (height, width) == shape.input[:2]:
-        return height, width, channels - shape.input[2]
-    return 1, -(-added // channels), channels
+    if shape.operands > 1 or added < 0:
+        return None
+    if added and channels == shape.input[2]:
+        return 1, -(-added // channels), channels
+    return height, width, channels
 
 
 def space_of(engine: BlockEngine, bits: int) -> Space:
