@@ -99,6 +99,7 @@ class EngineStream:
     Attributes:
         brick_channels: Channels that lie together; a tensor's channels are filled up to a multiple. The network's own input lies pixel by pixel.
         weight_bytes: Of one weight in the stream.
+        filler_bytes: Of one zero that fills up a step.
         channel_bytes: Bias and scale of an output channel.
         alignment: Streams are filled up to a multiple of so many bytes.
         source: Where the numbers come from.
@@ -108,6 +109,7 @@ class EngineStream:
 
     brick_channels: Lanes
     weight_bytes: Rate
+    filler_bytes: Number
     channel_bytes: Lanes
     alignment: Lanes
     source: Text

@@ -8,8 +8,11 @@ block in micro-blocks; each step adds a few products to every output of one. Con
 that fetches least for an output.
 
 Two things depend on a layer's neighbours, which a cost for each layer cannot see. Weights that several blocks read again are staged in the memory
-next to the engine while the layer before runs; it is assumed to run as long as the layer itself. And movement of values that the compiler can fold
-into a neighbour is not paid: a concatenation, whose parts are written where they belong.
+next to the engine while the layer before runs; it is assumed to run as long as the layer itself, and the first layer waits for the weights of its
+first channels. And movement that the compiler can leave to a neighbour is not paid: a slice, and a concatenation.
+
+A mean over height and width is taken for an average pooling of its input, the faster of two ways: for the MEAN of a TensorFlow Lite file Vela writes
+a depthwise convolution and a multiplication, which take about twice as long.
 """
 
 from __future__ import annotations
@@ -29,6 +32,12 @@ Extent = tuple[int, int, int]
 """Height, width and channels."""
 
 MIN_POOL_TAPS = 4
+BLOCKS_IN_FLIGHT = 4
+"""Blocks that are read, computed, finished and written at the same time."""
+
+BYTES_IN_FLIGHT = 256
+"""Bytes of biases and scales that are under way at once."""
+
 SMALL_BLOCK = 4
 """Height and width up to which, of blocks that fetch equally much, the one that covers more of the input is taken."""
 
@@ -69,8 +78,7 @@ class Space:
     """What bounds a block: the numbers of an engine at one width of activations.
 
     Attributes:
-        step: Height, width and channels of a micro-block, all cores together.
-        cores: That share the channels.
+        step: Height, width and channels of a micro-block.
         largest: Height, width and channels of the largest block.
         depth_step: Channels of a block that is not the whole depth are a multiple of it.
         kernel: The largest kernel done at once.
@@ -85,7 +93,6 @@ class Space:
     """
 
     step: Extent
-    cores: int
     largest: Extent
     depth_step: int
     kernel: tuple[int, int]
@@ -112,6 +119,21 @@ class Blocks:
     output: Extent
     input: Extent
     part_kernel: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """The constants of a layer as the engine reads them.
+
+    Attributes:
+        weights: Bytes of encoded weights.
+        scales: Bytes of biases and scales.
+        passes: How often they are read.
+    """
+
+    weights: int
+    scales: int
+    passes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +167,8 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
     brick, value_bytes = engine.stream.brick_channels, bits // 8
     traffic = dict.fromkeys((memory.name for memory in hardware.memories), 0.0)
     written = window.repeats * _filled(window.output, brick) * value_bytes
+    if not math.prod(window.output):
+        return EngineCost(compute=0.0, traffic=traffic, early={})
     if window.kind == "values":
         traffic[source.name] += work.shape.operands * written
         traffic[home.name] += written
@@ -156,9 +180,23 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
     traffic[home.name] += written * write_waste
     start = _first_input_values(window, blocks) * value_bytes * read_waste / source.bytes_per_cycle.value + _latency(source)
     end = math.prod(_clipped(blocks.output, window.output)) * value_bytes * write_waste / home.bytes_per_cycle.value + _latency(home)
-    compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value) + start + end)
-    early = _weight_traffic(work, hardware, engine, passes_over_weights(window, blocks), compute, traffic)
-    return EngineCost(compute=compute, traffic=traffic, early=early)
+    stream = weight_stream(work.shape, window, blocks, engine) if work.precision else None
+    if stream is None:
+        compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value) + start + end)
+        return EngineCost(compute=compute, traffic=traffic, early={})
+    outside, stage = hardware.weight_memory, next(memory for memory in hardware.memories if "activations" in memory.holds)
+    alone = start + end + pipelined_cycles(window, blocks, engine.array, bits, per_value)
+    staged = stage != outside and is_staged(window, stream, 0.0 if work.reads_network_input else alone, outside)
+    channel_cycles = engine.stream.channel_bytes * _latency(stage if staged else outside) / BYTES_IN_FLIGHT
+    compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value, channel_cycles) + start + end)
+    traffic[outside.name] += stream.weights * (1 if staged else stream.passes) + stream.scales * stream.passes
+    if not staged:
+        return EngineCost(compute=compute, traffic=traffic, early={})
+    traffic[stage.name] += stream.weights * (1 + stream.passes)
+    if work.reads_network_input:
+        first = min(1.0, engine.buffers.block_depth_step / work.shape.output[2]) * (stream.weights + stream.scales)
+        return EngineCost(compute=compute + _latency(outside) + first / outside.bytes_per_cycle.value, traffic=traffic, early={})
+    return EngineCost(compute=compute, traffic=traffic, early={outside.name: min(stream.weights, compute * outside.bytes_per_cycle.value)})
 
 
 def as_window(shape: LayerShape) -> Window:
@@ -185,34 +223,35 @@ def as_window(shape: LayerShape) -> Window:
         case "max_pool" | "avg_pool":
             return replace(window, kind="pool")
         case "mean":
-            taps = tuple(max(1, size // left) for size, left in zip(shape.input[:2], shape.output[:2], strict=True))
-            return replace(window, kind="single", kernel=(taps[0], taps[1]), reach=(taps[0], taps[1]), stride=(taps[0], taps[1]))
+            taps = (max(1, shape.input[0] // shape.output[0]), max(1, shape.input[1] // shape.output[1]))
+            return replace(window, kind="pool", kernel=taps, reach=taps, stride=taps)
         case "copy":
             moved = _moved(shape)
-            return replace(window, kind="pool", input=moved, output=moved) if math.prod(moved) else replace(window, repeats=0)
+            return replace(window, kind="pool", input=moved, output=moved) if moved else replace(window, input=(0, 0, 0), output=(0, 0, 0))
         case "lookup":
             return replace(window, kind="pool")
     return window
 
 
-def _moved(shape: LayerShape) -> Extent:
-    """Return what a copy goes through: what is cut out or put in another order, or what is filled in; nothing for a concatenation."""
-    if shape.operands > 1:
-        return 0, 0, 0
+def _moved(shape: LayerShape) -> Extent | None:
+    """Return what a copy goes through; None if its reader or its writers do it on the way.
+
+    A layer reads what a slice leaves where it lies, and the parts of a concatenation are written where they belong. Rows and columns that are padded
+    are filled in around the rest; where channels are padded, all is copied.
+    """
     (height, width, channels), added = shape.output, math.prod(shape.output) - math.prod(shape.input)
-    if added <= 0:
-        return shape.output
-    if channels > shape.input[2] and (height, width) == shape.input[:2]:
-        return height, width, channels - shape.input[2]
-    return 1, -(-added // channels), channels
+    if shape.operands > 1 or added < 0:
+        return None
+    if added and channels == shape.input[2]:
+        return 1, -(-added // channels), channels
+    return height, width, channels
 
 
 def space_of(engine: BlockEngine, bits: int) -> Space:
     """Return what bounds a block at one width of activations."""
     array, buffers = engine.array, engine.buffers
     return Space(
-        step=(array.height, array.width, array.depth * array.cores),
-        cores=array.cores,
+        step=(array.height, array.width, array.depth),
         largest=buffers.block,
         depth_step=buffers.block_depth_step,
         kernel=buffers.kernel,
@@ -285,9 +324,8 @@ def _fitting(window: Window, space: Space, depth_at_once: int) -> Iterator[tuple
 def _fits(window: Window, space: Space, block: Extent, needed: Extent) -> bool:
     """Return whether a block fits twice. A layer of one row has sums of one row, however high a micro-block is."""
     flat = window.output[0] == 1 and window.kernel[0] == 1 and space.step[0] == 2
-    cores = 1 if window.sums_all_channels else space.cores
-    input_bytes = needed[0] * needed[1] * _up(-(-needed[2] // cores) * space.value_bytes, 8)
-    sum_bytes = (1 if flat else block[0]) * block[1] * _up(-(-block[2] // space.cores), 8) * space.sum_bits // 8
+    input_bytes = needed[0] * needed[1] * _up(needed[2] * space.value_bytes, 8)
+    sum_bytes = (1 if flat else block[0]) * block[1] * _up(block[2], 8) * space.sum_bits // 8
     taken = [_up(2 * -(-size // space.bank_bytes), granule) for size, granule in ((input_bytes, space.input_granule), (sum_bytes, space.sum_granule))]
     return sum(taken) <= space.banks
 
@@ -310,7 +348,7 @@ def _fetched_for_an_output(window: Window, space: Space, block: Extent, needed: 
 # ---------------------------------------------------------------- cycles
 
 
-def pipelined_cycles(window: Window, blocks: Blocks, array: EngineArray, bits: int, output_cycles: float) -> float:
+def pipelined_cycles(window: Window, blocks: Blocks, array: EngineArray, bits: int, output_cycles: float, channel_cycles: float = 0.0) -> float:
     """Return the cycles of one repeat while blocks follow each other: the array computes one while the output unit finishes the one before.
 
     Args:
@@ -319,11 +357,22 @@ def pipelined_cycles(window: Window, blocks: Blocks, array: EngineArray, bits: i
         array: Computes.
         bits: Of activations.
         output_cycles: Of the output unit for a value.
+        channel_cycles: Until the bias and scale of a channel are there.
     """
     first = _clipped(blocks.output, window.output)
-    computing = sum(count * array_cycles(window, blocks, part, array, bits) for part, count in _parts(window.output, first))
-    finishing = output_cycles * math.prod(window.output)
-    return max(computing + output_cycles * math.prod(first), finishing + array_cycles(window, blocks, first, array, bits))
+    computing = finishing = 0.0
+    for part, count in _parts(window.output, first):
+        array_part = array_cycles(window, blocks, part, array, bits)
+        computing += count * array_part
+        finishing += count * _output_cycles(array_part, part, output_cycles, channel_cycles)
+    first_array = array_cycles(window, blocks, first, array, bits)
+    return max(computing + _output_cycles(first_array, first, output_cycles, channel_cycles), finishing + first_array)
+
+
+def _output_cycles(array_part: float, part: Extent, output_cycles: float, channel_cycles: float) -> float:
+    """Return the cycles of the output unit for a block: no less than a quarter of the block's whole time, as blocks are handed on in four places."""
+    own = max(output_cycles * math.prod(part), channel_cycles * part[2])
+    return max(own, (array_part + own) / BLOCKS_IN_FLIGHT)
 
 
 def array_cycles(window: Window, blocks: Blocks, part: Extent, array: EngineArray, bits: int) -> float:
@@ -406,25 +455,33 @@ def _burst_waste(
     return max(1.0, bursts[0] / (read * value_bytes)), max(1.0, bursts[1] / (written * value_bytes))
 
 
-def _weight_traffic(
-    work: LayerWork, hardware: HardwareModel, engine: BlockEngine, passes: int, compute: float, traffic: dict[str, float]
-) -> dict[str, float]:
-    """Add the traffic of weights, and return what arrives early.
+def weight_stream(shape: LayerShape, window: Window, blocks: Blocks, engine: BlockEngine) -> Stream:
+    """Return the constants of a layer as the engine reads them. Zeros fill up the steps that a kernel's taps or channels do not."""
+    array, taps = engine.array, _kernel_parts(window)
+    outputs = _up(window.output[2], array.depth)
+    few = array.step_values[8] // array.step_taps[8]
+    if window.kind == "single":
+        filled = sum(_up(part, array.step_taps[8]) for part in taps) * outputs
+    elif blocks.part_kernel:
+        filled = sum(_up(part, array.step_taps[8]) for part in taps) * _up(window.input[2], few) * outputs
+    else:
+        filled = sum(taps) * _up(window.input[2], 2 * few) * outputs
+    filler = max(0, filled * shape.groups // (shape.groups if window.kind == "single" else 1) - shape.weights)
+    weights = shape.weights * engine.stream.weight_bytes + filler * engine.stream.filler_bytes
+    return Stream(
+        weights=_up(math.ceil(weights), engine.stream.alignment),
+        scales=_up(shape.output[2] * engine.stream.channel_bytes, engine.stream.alignment),
+        passes=passes_over_weights(window, blocks) * shape.batch,
+    )
 
-    Weights that are read once come straight from their home. Those that are read again are staged in the memory next to the engine; biases and
-    scales are not.
+
+def is_staged(window: Window, stream: Stream, compute: float, outside: Memory) -> bool:
+    """Return whether weights are copied next to the engine first: if they are read again, or if the layer's own time is enough for it.
+
+    The engine reads those of a dense layer of one row only once, whatever their size.
     """
-    if not work.precision:
-        return {}
-    home, stage = hardware.weight_memory, next(memory for memory in hardware.memories if "activations" in memory.holds)
-    weights = float(_up(math.ceil(work.shape.weights * engine.stream.weight_bytes), engine.stream.alignment))
-    scales = float(_up(work.shape.output[2] * engine.stream.channel_bytes, engine.stream.alignment))
-    traffic[home.name] += weights + scales * passes
-    if passes == 1 or stage == home:
-        traffic[home.name] += weights * (passes - 1)
-        return {}
-    traffic[stage.name] += weights * (passes + 1)
-    return {home.name: min(weights, compute * home.bytes_per_cycle.value)}
+    arrives_early = stream.weights + stream.scales <= compute * outside.bytes_per_cycle.value
+    return stream.passes > 1 or (window.kind != "dense" and arrives_early)
 
 
 def _latency(memory: Memory) -> float:
