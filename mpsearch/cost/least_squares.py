@@ -88,7 +88,7 @@ COLUMNS: Mapping[str, tuple[Countable, ...]] = {
 
 SHARED: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "conv2d": ((2, 4), (3, 5, 6, 7), (8,)),
-    "dense": ((2, 4), (3, 5, 6, 7), (8,)),
+    "dense": ((2, 4), (3,), (5, 6), (7,), (8,)),
     "depthwise": ((2, 3, 4, 5, 6), (7,), (8,)),
 }
 """Weight widths that share the coefficients of COLUMNS: those of one plane of bits, of several, bytes. Depthwise kernels differ by how many products
