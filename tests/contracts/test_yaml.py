@@ -17,6 +17,10 @@ TARGETS = list_names("hw_models")
 BIT_TABLES = ("macs_per_cycle", "macs_per_instruction", "picojoules_per_mac")
 MACHINE = ("array",)
 """Counts of lanes and the like, which belong to the rates that stand beside them."""
+ENGINE = ("step_values", "step_taps", "sum_bits", "sum_granule", "block", "kernel", "cycles_per_value", "wide_cycles_per_value")
+"""Tables and extents of a part of a block engine, which has one source."""
+
+TABLES = (*BIT_TABLES, *MACHINE, *ENGINE)
 
 
 def numbers_without_source(content: Any, path: str = "", sourced: bool = False) -> list[str]:
@@ -27,10 +31,11 @@ def numbers_without_source(content: Any, path: str = "", sourced: bool = False) 
             found
             for key, value in content.items()
             if not str(key).endswith("_bits")
-            for found in numbers_without_source(value, f"{path}.{key}", own or (sourced and path.rpartition(".")[2] in (*BIT_TABLES, *MACHINE)))
+            for found in numbers_without_source(value, f"{path}.{key}", own or (sourced and path.rpartition(".")[2] in TABLES))
         ]
     if isinstance(content, list):
-        return [found for index, value in enumerate(content) for found in numbers_without_source(value, f"{path}.{index}")]
+        extent = sourced and path.rpartition(".")[2] in ENGINE
+        return [found for index, value in enumerate(content) for found in numbers_without_source(value, f"{path}.{index}", extent)]
     return [path] if isinstance(content, int | float) and not isinstance(content, bool) and not sourced else []
 
 
