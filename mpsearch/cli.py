@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(options: argparse.Namespace) -> str:
-    if options.name == "measure" and options.out is not None:
+    if options.name == "measure" and options.out is not None and options.out.exists():
         return f"rows measured so far are in {options.out}: continue with the same command and --resume"
     if options.name != "optimize":
         return "repeat the command: stages that were done are kept"

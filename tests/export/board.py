@@ -11,7 +11,8 @@ import time
 
 
 def main() -> int:
-    mode, at = (sys.argv[1:] + ["right", "1"])[:2] if len(sys.argv) > 1 else ("right", "1")
+    mode = sys.argv[1] if len(sys.argv) > 1 else "right"
+    at = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     if mode == "noisy":
         sys.stdout.write("\x00\xffboot v1.2\r\nhello there\r\n")
     if mode == "mute":
@@ -25,7 +26,7 @@ def main() -> int:
         else:
             number, sizes = int(words[1]), [int(word) for word in words[3:]]
             answer = f"ok {number} {100 * sizes[3] * sizes[4] * sizes[5] + 7}"
-            if number >= int(at):
+            if number >= at:
                 answer = misbehave(mode, number) or answer
         sys.stdout.write(f"{answer}\r\n" if mode == "noisy" else f"{answer}\n")
         sys.stdout.flush()

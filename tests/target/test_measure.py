@@ -9,9 +9,12 @@ import pytest
 
 from benchmarks.layer_counts import Bench, Shape
 from mpsearch.export.cores import CORES
+from mpsearch.export.emit_project import WARNINGS
 from mpsearch.export.measure import MeasuredFile, measure_layers
+from mpsearch.export.measure_program import measure_flags
 from mpsearch.export.measure_qemu import BATCH_LAYERS, QemuMeter, batches
 from mpsearch.export.measure_wire import LayerRequest
+from mpsearch.export.qemu import compile_source
 from mpsearch.records import LayerShape, MeasuredTable, Precision
 from tests.target.emulated import on_cores
 
@@ -107,3 +110,10 @@ def test_every_core_says_how_it_was_measured(tmp_path: Path) -> None:
         assert "gcc" in method
         assert "-O2" in method
         assert ("cycles estimated" in method) == CORES[core].estimates_cycles
+
+
+@pytest.mark.parametrize("core", on_cores(["cortex-m4", "cortex-m7"]))
+def test_the_port_that_the_manual_shows_compiles_without_a_warning(core: str, tmp_path: Path) -> None:
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "measure-protocol.md").read_text(encoding="utf-8")
+    (tmp_path / "port_board.c").write_text(manual.split("```c\n")[1].split("```")[0], encoding="utf-8")
+    compile_source(tmp_path, CORES[core], tmp_path / "port_board.c", ["-O2", *WARNINGS, *measure_flags(98304)])

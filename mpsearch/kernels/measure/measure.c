@@ -111,6 +111,7 @@ static void answer(char *line) {
 
 int main(void) {
   char line[LONGEST + 1];
+  port_start();
   while (read_line(line)) {
     char *rest = line;
     const char *word = next_word(&rest);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What measuring needs of a board: two functions for bytes, two for a counter, and what it says about itself. port_host.c and port_qemu.c are two
+/* What measuring needs of a board: functions for bytes and for a counter, and what it says about itself. port_host.c and port_qemu.c are two
    ports; docs/measure-protocol.md shows a third. */
 #ifndef MEASURE_PORT_H
 #define MEASURE_PORT_H
@@ -20,6 +20,9 @@ typedef struct {
   uint64_t enough;
 } measure_port;
 extern const measure_port port;
+
+/* Called once, before anything else: clocks, pins, the counter. */
+void port_start(void);
 
 /* The next byte of a request; negative where no more will come. */
 int port_read(void);

@@ -20,6 +20,8 @@ static uint64_t nanoseconds(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void port_start(void) {}
+
 int port_read(void) { return getchar(); }
 
 void port_write(char byte) {
