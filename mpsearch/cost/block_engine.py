@@ -7,9 +7,8 @@ block in micro-blocks; each step adds a few products to every output of one. Con
 (depth-first) or several taps of few channels (part-kernel), whatever wastes less. Of all blocks that fit, the compiler is taken to choose the one
 that fetches least for an output.
 
-Two things depend on a layer's neighbours, which a cost for each layer cannot see. Weights that several blocks read again are staged in the memory
-next to the engine while the layer before runs; it is assumed to run as long as the layer itself, and the first layer waits for the weights of its
-first channels. And movement that the compiler can leave to a neighbour is not paid: a slice, and a concatenation.
+Weights that several blocks read again are staged in the memory next to the engine while the layer before runs, as far as its time is enough; a layer
+waits at least for those of its first channels. Movement that the compiler can leave to a neighbour is not paid: a slice, and a concatenation.
 
 A mean over height and width is taken for an average pooling of its input, the faster of two ways: for the MEAN of a TensorFlow Lite file Vela writes
 a depthwise convolution and a multiplication, which take about twice as long.
@@ -188,17 +187,42 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
         return EngineCost(compute=compute, traffic=traffic, early={})
     outside, stage = hardware.weight_memory, next(memory for memory in hardware.memories if "activations" in memory.holds)
     alone = start + end + pipelined_cycles(window, blocks, engine.array, bits, per_value)
-    staged = stage != outside and is_staged(window, stream, 0.0 if work.reads_network_input else alone, outside)
+    rate, share = outside.bytes_per_cycle.value, min(1.0, engine.buffers.block_depth_step / work.shape.output[2])
+    slack = 0.0 if work.reads_network_input else alone if work.before is None else slack_after(work.before, engine, bits, rate)
+    staged = stage != outside and is_staged(window, stream, slack and alone, outside)
     channel_cycles = engine.stream.channel_bytes * _latency(stage if staged else outside) / BYTES_IN_FLIGHT
     compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value, channel_cycles) + start + end)
     traffic[outside.name] += stream.weights * (1 if staged else stream.passes) + stream.scales * stream.passes
     if not staged:
         return EngineCost(compute=compute, traffic=traffic, early={})
     traffic[stage.name] += stream.weights * (1 + stream.passes)
+    transfer = _latency(outside) + (stream.weights + stream.scales) / rate
+    first_channels = _latency(outside) + share * (stream.weights + stream.scales) / rate
+    waiting = compute + max(0.0, first_channels - slack)
     if work.reads_network_input:
-        first = min(1.0, engine.buffers.block_depth_step / work.shape.output[2]) * (stream.weights + stream.scales)
-        return EngineCost(compute=compute + _latency(outside) + first / outside.bytes_per_cycle.value, traffic=traffic, early={})
-    return EngineCost(compute=compute, traffic=traffic, early={outside.name: min(stream.weights, compute * outside.bytes_per_cycle.value)})
+        return EngineCost(compute=waiting, traffic=traffic, early={})
+    if transfer > slack:
+        waiting = max(waiting, transfer - slack + share * compute)
+    return EngineCost(compute=waiting, traffic=traffic, early={outside.name: stream.weights * min(1.0, slack / transfer)})
+
+
+def slack_after(shape: LayerShape, engine: BlockEngine, bits: int, bytes_per_cycle: float) -> float:
+    """Return the cycles of a layer in which weights of the next may arrive: all, or those of its last channels if its own weights take longer.
+
+    Args:
+        shape: The layer.
+        engine: Runs it.
+        bits: Of activations.
+        bytes_per_cycle: Rate at which weights arrive.
+    """
+    window = as_window(shape)
+    per_value = engine.output.cycles_per_value.get(shape.operator, 0.0)  # type: ignore[call-overload]
+    if window.kind == "values" or not math.prod(window.output):
+        return float(per_value * math.prod(window.output) * window.repeats)
+    blocks = choose_blocks(window, space_of(engine, bits))
+    cycles = window.repeats * pipelined_cycles(window, blocks, engine.array, bits, per_value)
+    late = passes_over_weights(window, blocks) > 1 and shape.weights * engine.stream.weight_bytes > cycles * bytes_per_cycle
+    return cycles * min(1.0, engine.buffers.block_depth_step / shape.output[2]) if late else cycles
 
 
 def as_window(shape: LayerShape) -> Window:

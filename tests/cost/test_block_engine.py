@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpsearch.catalog import BlockEngine, EngineArray, EngineBuffers, EngineOutput, EngineStream, HardwareModel, Memory
-from mpsearch.cost.block_engine import as_window, choose_blocks, engine_cost, pipelined_cycles, space_of, weight_stream
+from mpsearch.cost.block_engine import as_window, choose_blocks, engine_cost, pipelined_cycles, slack_after, space_of, weight_stream
 from mpsearch.cost.latency import layer_roofline
 from mpsearch.cost.work import LayerWork
 from mpsearch.errors import HardwareModelError
@@ -170,6 +170,15 @@ def test_the_first_layer_waits_for_the_weights_of_its_first_channels() -> None:
     first, later = (engine_cost(work(POINTWISE, reads_network_input=first), hardware(), ENGINE) for first in (True, False))
     assert first.compute - later.compute == 64 + (4096 + 640) / 4
     assert first.early == {}
+
+
+def test_the_layer_before_gives_weights_the_time_to_arrive() -> None:
+    """512 sums take 384 cycles; the first quarter of 4096 weights and 640 bytes of scales takes 64 + 1184, and all of it 64 + 4736."""
+    before = LayerShape(operator="add", input=(4, 8, 16), output=(4, 8, 16), operands=2)
+    assert slack_after(before, ENGINE, 8, 1.0) == 384
+    long, short = (engine_cost(replace(work(POINTWISE), before=shape), hardware(), ENGINE) for shape in (POINTWISE, before))
+    assert short.compute - long.compute == 64 + 1184 - 384
+    assert short.early == {"flash": 4096 * 384 / 4800}
 
 
 def test_an_image_of_three_channels_fills_a_quarter_of_each_burst() -> None:

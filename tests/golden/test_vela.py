@@ -41,6 +41,7 @@ def predicted_cycles(network: str, device: str) -> list[float]:
             output_bytes=shape.output_values,
             live_bytes=shape.input_values * shape.operands + shape.output_values,
             reads_network_input=index == 0,
+            before=shape_of(ESTIMATES[network]["layers"][index - 1]) if index else None,
         )
         cycles.append(layer_roofline(work, hardware).total)
     return cycles
