@@ -4,8 +4,9 @@
     PYTHONPATH=. python experiments/ethos_u/run.py --vela PATH/bin/vela [--networks NAME ...] [--accelerators NAME ...] [--layers]
 
 Vela (PyPI ethos-u-vela, version 5.2.0) belongs into an environment of its own. Networks are written as TensorFlow Lite models with 8-bit weights and
-activations: the real ones with their trained weights (MPSEARCH_DATA), the drawn ones with random weights. Vela's rows go by the tensor that they
-write; a row that writes none of ours counts for the layer after it, as padding does that only TensorFlow Lite needs. Prints Markdown tables.
+activations: the real ones with their trained weights (MPSEARCH_DATA), the drawn ones with random weights. A mean over height and width is written as
+the average pooling that it is; --means keeps it a MEAN. Vela's rows go by the tensor that they write; a row that writes none of ours counts for the
+layer after it, as padding does that only TensorFlow Lite needs. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import csv
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +24,7 @@ import numpy as np
 
 from mpsearch.catalog import load_hardware_model
 from mpsearch.cost import layer_costs
-from mpsearch.records import QuantizedGraph
+from mpsearch.records import AvgPool2d, Mean, QuantizedGraph, Reshape
 from tests.interop.test_tflite import eight_bit_network
 from tests.interop.tflite_graph import translate
 from tests.interop.tflite_models import TfliteMaker
@@ -61,9 +63,30 @@ def drawn_network(name: str) -> QuantizedGraph:
     return maker.finish(maker.linear(maker.linear(value, width(16, 200)), 10))
 
 
+def with_pooling(quantized: QuantizedGraph) -> QuantizedGraph:
+    """Return a network whose means over height and width are average poolings, which keep the scale of their input, and a change of shape."""
+    tensors = dict(zip((tensor.name for tensor in quantized.graph.tensors), quantized.graph.tensors, strict=True))
+    quantizations = dict(zip(tensors, quantized.quantizations, strict=True))
+    layers, constants = [], []
+    for layer, of_layer in zip(quantized.graph.layers, quantized.constants, strict=True):
+        source = tensors[layer.inputs[0]]
+        if isinstance(layer.op, Mean) and len(source.shape) == 3 and set(layer.op.axes) == {0, 1}:
+            pooled = replace(tensors[layer.output], name=f"{layer.output}_pooled", shape=(1, 1, source.shape[2]))
+            tensors[pooled.name] = pooled
+            sharing = [name for name, tensor in tensors.items() if tensor.quantizer == pooled.quantizer]
+            quantizations |= dict.fromkeys(sharing, quantizations[source.name])
+            layers.append(replace(layer, name=pooled.name, op=AvgPool2d(kernel=source.shape[:2], stride=(1, 1)), output=pooled.name))
+            constants.append(replace(of_layer, layer=pooled.name, lowest=-128, highest=127))
+            layer, of_layer = replace(layer, op=Reshape(), inputs=(pooled.name,)), replace(of_layer, lowest=-128, highest=127)
+        layers.append(layer)
+        constants.append(of_layer)
+    graph = replace(quantized.graph, tensors=tuple(tensors.values()), layers=tuple(layers))
+    return replace(quantized, graph=graph, quantizations=tuple(quantizations.values()), constants=tuple(constants))
+
+
 def vela_cycles(vela: Path, quantized: QuantizedGraph, accelerator: str) -> tuple[float, dict[str, float]]:
     """Return Vela's cycles of a network, and layer name -> those of its rows."""
-    writes = {layer.output: layer.name for layer in quantized.graph.layers}
+    writes = {layer.output: layer.name.removesuffix("_pooled") for layer in quantized.graph.layers}
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "network.tflite"
         model.write_bytes(translate(quantized, "FULLY_CONNECTED"))
@@ -108,13 +131,14 @@ def main() -> None:
     parser.add_argument("--vela", type=Path, required=True, help="the vela command")
     parser.add_argument("--networks", nargs="+", default=[*REAL, *DRAWN])
     parser.add_argument("--accelerators", nargs="+", default=ACCELERATORS)
+    parser.add_argument("--means", action="store_true", help="write means as MEAN, which Vela takes apart into a depthwise convolution and a product")
     parser.add_argument("--layers", action="store_true", help="print every layer too")
     options = parser.parse_args()
     print("| network | accelerator | Vela, cycles | predicted | error | rank correlation | median error of a layer |\n|---|---|---|---|---|---|---|")
     for network in options.networks:
         quantized = drawn_network(network) if network in DRAWN else eight_bit_network(network)[0]
         for accelerator in options.accelerators:
-            total, theirs = vela_cycles(options.vela, quantized, accelerator)
+            total, theirs = vela_cycles(options.vela, quantized if options.means else with_pooling(quantized), accelerator)
             ours = predicted_cycles(quantized, accelerator)
             names = compared(ours, theirs)
             rank = rank_correlation([ours[name] for name in names], [theirs[name] for name in names])
