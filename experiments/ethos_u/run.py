@@ -75,8 +75,8 @@ def with_pooling(quantized: QuantizedGraph) -> QuantizedGraph:
             tensors[pooled.name] = pooled
             sharing = [name for name, tensor in tensors.items() if tensor.quantizer == pooled.quantizer]
             quantizations |= dict.fromkeys(sharing, quantizations[source.name])
-            layers.append(replace(layer, name=pooled.name, op=AvgPool2d(kernel=source.shape[:2], stride=(1, 1)), output=pooled.name))
-            constants.append(replace(of_layer, layer=pooled.name, lowest=-128, highest=127))
+            layers.append(replace(layer, name=f"{layer.name}_pooled", op=AvgPool2d(kernel=source.shape[:2], stride=(1, 1)), output=pooled.name))
+            constants.append(replace(of_layer, layer=f"{layer.name}_pooled", lowest=-128, highest=127))
             layer, of_layer = replace(layer, op=Reshape(), inputs=(pooled.name,)), replace(of_layer, lowest=-128, highest=127)
         layers.append(layer)
         constants.append(of_layer)
