@@ -42,6 +42,7 @@ def layer_work(entry: LayerEntry) -> LayerWork:
         input_bytes=inputs,
         output_bytes=output,
         live_bytes=live,
+        reads_network_input=bool(entry.get("reads_network_input")),
     )
 
 
