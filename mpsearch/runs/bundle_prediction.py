@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mpsearch.catalog import HardwareModel, list_names, load_hardware_model
 from mpsearch.cost.latency import Roofline, layer_roofline
 from mpsearch.cost.work import LayerWork
@@ -20,7 +22,12 @@ def predict_layers(manifest: Manifest, hardware: HardwareModel) -> tuple[Rooflin
         ExportError: The bundle was exported by a version that did not write shapes, or its manifest is damaged.
         HardwareModelError: The device has no rate for a layer.
     """
-    return tuple(layer_roofline(layer_work(entry), hardware) for entry in manifest["layers"])
+    rooflines, before = [], None
+    for entry in manifest["layers"]:
+        work = replace(layer_work(entry), before=before)
+        rooflines.append(layer_roofline(work, hardware))
+        before = before if work.shape.operator == "view" else work.shape
+    return tuple(rooflines)
 
 
 def layer_work(entry: LayerEntry) -> LayerWork:
