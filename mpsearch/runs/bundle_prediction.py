@@ -22,16 +22,25 @@ def predict_layers(manifest: Manifest, hardware: HardwareModel) -> tuple[Rooflin
         ExportError: The bundle was exported by a version that did not write shapes, or its manifest is damaged.
         HardwareModelError: The device has no rate for a layer.
     """
-    rooflines, before = [], None
+    return tuple(layer_roofline(work, hardware) for work in layer_works(manifest))
+
+
+def layer_works(manifest: Manifest) -> tuple[LayerWork, ...]:
+    """Return what the layers of a bundle do, in execution order.
+
+    Raises:
+        ExportError: The manifest does not say it.
+    """
+    works: list[LayerWork] = []
+    before = None
     for entry in manifest["layers"]:
-        work = replace(layer_work(entry), before=before)
-        rooflines.append(layer_roofline(work, hardware))
-        before = before if work.shape.operator == "view" else work.shape
-    return tuple(rooflines)
+        works.append(replace(layer_work(entry), before=before))
+        before = before if works[-1].shape.operator == "view" else works[-1].shape
+    return tuple(works)
 
 
 def layer_work(entry: LayerEntry) -> LayerWork:
-    """Return what a layer of a bundle does.
+    """Return what a layer of a bundle does, the layer before it left out.
 
     Raises:
         ExportError: The manifest does not say it.
