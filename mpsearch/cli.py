@@ -465,16 +465,17 @@ def _show_fit(options: argparse.Namespace, fit: Fit, out: Path) -> int:
 
     if options.json:
         return _show(options, {"device": str(out), "name": fit.hardware.name, "errors": [asdict(error) for error in fit.errors]})
-    from rich.console import Console
-
     from mpsearch.report.tables import error_table
 
     what = {False: "", True: " with residual"}
     rows = [
         (error.title, error.what + what[error.with_residual], error.shapes, error.layers, error.median, error.worst_tenth) for error in fit.errors
     ]
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(error_table(fit.hardware.name, rows))
-    sys.stdout.write(f"device: {out}\nnext: mpsearch cost --target {out}\n")
+    if rows:
+        _console().print(error_table(fit.hardware.name, rows))
+    else:
+        sys.stdout.write("note: too few shapes to hold some back, so that the error of this fit is not known; measure more layers\n")
+    sys.stdout.write(f"device: {out}\nnext: mpsearch cost WORKLOAD --target {out}\n")
     return 0
 
 

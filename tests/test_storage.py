@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from mpsearch import records, storage
 from mpsearch.errors import RecordError
 from mpsearch.records import (
+    OPERATOR_CLASSES,
     AvgPool2d,
     BitWidthConfig,
     Budget,
@@ -26,15 +27,19 @@ from mpsearch.records import (
     Concat,
     Conv2d,
     CostTable,
+    DeviceWidths,
     Evaluation,
     ExportBundle,
     InputMoments,
     Layer,
     LayerConstants,
     LayerGraph,
+    LayerShape,
     Limit,
     MaxPool2d,
     Mean,
+    MeasuredLayer,
+    MeasuredTable,
     MetricCost,
     Op,
     Pad,
@@ -153,7 +158,38 @@ solutions = st.builds(Solution, choice=st.tuples(small, small), objective=finite
 statuses = st.sampled_from(["optimal", "feasible", "infeasible", "failed"])
 limits = st.builds(Limit, metric=names, value=finite, text=names)
 
+sizes = st.integers(1, 1000)
+layer_shapes = st.builds(
+    LayerShape,
+    operator=st.sampled_from(OPERATOR_CLASSES),
+    input=st.tuples(sizes, sizes, sizes),
+    output=st.tuples(sizes, sizes, sizes),
+    kernel=st.tuples(sizes, sizes),
+    padding=st.tuples(small, small, small, small),
+    groups=sizes,
+    operands=sizes,
+)
+measured_layers = st.builds(
+    MeasuredLayer,
+    shape=layer_shapes,
+    precision=st.none() | precisions,
+    cycles=st.none() | finite,
+    instructions=st.none() | small,
+    seconds=st.none() | finite,
+)
+
 EVERY_RECORD: dict[str, st.SearchStrategy[object]] = {
+    "LayerShape": layer_shapes,
+    "DeviceWidths": st.builds(DeviceWidths, weight_bits=st.integers(1, 32), activation_bits=st.integers(1, 32)),
+    "MeasuredLayer": measured_layers,
+    "MeasuredTable": st.builds(
+        MeasuredTable,
+        target=names,
+        method=names,
+        clock_hz=st.none() | finite,
+        rows=st.lists(measured_layers, max_size=3).map(tuple),
+        like=st.none() | names,
+    ),
     "Tensor": tensors,
     "Layer": layers,
     "QuantizerGroup": groups,

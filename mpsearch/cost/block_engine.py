@@ -7,9 +7,8 @@ block in micro-blocks; each step adds a few products to every output of one. Con
 (depth-first) or several taps of few channels (part-kernel), whatever wastes less. Of all blocks that fit, the compiler is taken to choose the one
 that fetches least for an output.
 
-Two things depend on a layer's neighbours, which a cost for each layer cannot see. Weights that several blocks read again are staged in the memory
-next to the engine while the layer before runs; it is assumed to run as long as the layer itself, and the first layer waits for the weights of its
-first channels. And movement that the compiler can leave to a neighbour is not paid: a slice, and a concatenation.
+Weights that several blocks read again are staged in the memory next to the engine while the layer before runs, as far as its time is enough; a layer
+waits at least for those of its first channels. Movement that the compiler can leave to a neighbour is not paid: a slice, and a concatenation.
 
 A mean over height and width is taken for an average pooling of its input, the faster of two ways: for the MEAN of a TensorFlow Lite file Vela writes
 a depthwise convolution and a multiplication, which take about twice as long.
@@ -114,11 +113,13 @@ class Blocks:
         output: Extent of a block of outputs.
         input: Extent of the inputs that are fetched for it at once.
         part_kernel: Whether steps take several taps of few channels.
+        taps: Of each part of a kernel that is done at once.
     """
 
     output: Extent
     input: Extent
     part_kernel: bool
+    taps: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
     fetched = _fetched_values(window, blocks, engine, work.reads_network_input) * value_bytes
     traffic[source.name] += window.repeats * fetched * read_waste
     traffic[home.name] += written * write_waste
-    start = _first_input_values(window, blocks) * value_bytes * read_waste / source.bytes_per_cycle.value + _latency(source)
+    start = _first_input_values(window, blocks, engine.buffers.kernel) * value_bytes * read_waste / source.bytes_per_cycle.value + _latency(source)
     end = math.prod(_clipped(blocks.output, window.output)) * value_bytes * write_waste / home.bytes_per_cycle.value + _latency(home)
     stream = weight_stream(work.shape, window, blocks, engine) if work.precision else None
     if stream is None:
@@ -186,17 +187,42 @@ def engine_cost(work: LayerWork, hardware: HardwareModel, engine: BlockEngine) -
         return EngineCost(compute=compute, traffic=traffic, early={})
     outside, stage = hardware.weight_memory, next(memory for memory in hardware.memories if "activations" in memory.holds)
     alone = start + end + pipelined_cycles(window, blocks, engine.array, bits, per_value)
-    staged = stage != outside and is_staged(window, stream, 0.0 if work.reads_network_input else alone, outside)
+    rate, share = outside.bytes_per_cycle.value, min(1.0, engine.buffers.block_depth_step / work.shape.output[2])
+    slack = 0.0 if work.reads_network_input else alone if work.before is None else slack_after(work.before, engine, bits, rate)
+    staged = stage != outside and is_staged(window, stream, slack and alone, outside)
     channel_cycles = engine.stream.channel_bytes * _latency(stage if staged else outside) / BYTES_IN_FLIGHT
     compute = window.repeats * (pipelined_cycles(window, blocks, engine.array, bits, per_value, channel_cycles) + start + end)
     traffic[outside.name] += stream.weights * (1 if staged else stream.passes) + stream.scales * stream.passes
     if not staged:
         return EngineCost(compute=compute, traffic=traffic, early={})
     traffic[stage.name] += stream.weights * (1 + stream.passes)
+    transfer = _latency(outside) + (stream.weights + stream.scales) / rate
+    first_channels = _latency(outside) + share * (stream.weights + stream.scales) / rate
+    waiting = compute + max(0.0, first_channels - slack)
     if work.reads_network_input:
-        first = min(1.0, engine.buffers.block_depth_step / work.shape.output[2]) * (stream.weights + stream.scales)
-        return EngineCost(compute=compute + _latency(outside) + first / outside.bytes_per_cycle.value, traffic=traffic, early={})
-    return EngineCost(compute=compute, traffic=traffic, early={outside.name: min(stream.weights, compute * outside.bytes_per_cycle.value)})
+        return EngineCost(compute=waiting, traffic=traffic, early={})
+    if transfer > slack:
+        waiting = max(waiting, transfer - slack + share * compute)
+    return EngineCost(compute=waiting, traffic=traffic, early={outside.name: stream.weights * min(1.0, slack / transfer)})
+
+
+def slack_after(shape: LayerShape, engine: BlockEngine, bits: int, bytes_per_cycle: float) -> float:
+    """Return the cycles of a layer in which weights of the next may arrive: all, or those of its last channels if its own weights take longer.
+
+    Args:
+        shape: The layer.
+        engine: Runs it.
+        bits: Of activations.
+        bytes_per_cycle: Rate at which weights arrive.
+    """
+    window = as_window(shape)
+    per_value = engine.output.cycles_per_value.get(shape.operator, 0.0)  # type: ignore[call-overload]
+    if window.kind == "values" or not math.prod(window.output):
+        return float(per_value * math.prod(window.output) * window.repeats)
+    blocks = choose_blocks(window, space_of(engine, bits))
+    cycles = window.repeats * pipelined_cycles(window, blocks, engine.array, bits, per_value)
+    late = passes_over_weights(window, blocks) > 1 and shape.weights * engine.stream.weight_bytes > cycles * bytes_per_cycle
+    return cycles * min(1.0, engine.buffers.block_depth_step / shape.output[2]) if late else cycles
 
 
 def as_window(shape: LayerShape) -> Window:
@@ -208,7 +234,7 @@ def as_window(shape: LayerShape) -> Window:
         output=shape.output,
         kernel=shape.kernel,
         reach=(reach[0], reach[1]),
-        stride=shape.stride,
+        stride=_stride(shape.output, shape.stride),
         padding=(shape.padding[0], shape.padding[2]),
         repeats=shape.batch,
     )
@@ -224,13 +250,18 @@ def as_window(shape: LayerShape) -> Window:
             return replace(window, kind="pool")
         case "mean":
             taps = (max(1, shape.input[0] // shape.output[0]), max(1, shape.input[1] // shape.output[1]))
-            return replace(window, kind="pool", kernel=taps, reach=taps, stride=taps)
+            return replace(window, kind="pool", kernel=taps, reach=taps, stride=_stride(shape.output, taps))
         case "copy":
             moved = _moved(shape)
             return replace(window, kind="pool", input=moved, output=moved) if moved else replace(window, input=(0, 0, 0), output=(0, 0, 0))
         case "lookup":
             return replace(window, kind="pool")
     return window
+
+
+def _stride(output: Extent, stride: tuple[int, int]) -> tuple[int, int]:
+    """Return how far windows lie apart; a single one has no neighbour."""
+    return stride[0] if output[0] > 1 else 1, stride[1] if output[1] > 1 else 1
 
 
 def _moved(shape: LayerShape) -> Extent | None:
@@ -300,7 +331,7 @@ def choose_blocks(window: Window, space: Space) -> Blocks:
         elif cover <= best_cover and block[0] <= SMALL_BLOCK and block[1] <= SMALL_BLOCK:
             best, best_cover = (block, needed), cover
     assert best is not None, f"no block of {window} fits {space}"
-    return Blocks(output=best[0], input=best[1], part_kernel=part_kernel)
+    return Blocks(output=best[0], input=best[1], part_kernel=part_kernel, taps=_taps_of_parts(window.kernel, space.kernel))
 
 
 def _fitting(window: Window, space: Space, depth_at_once: int) -> Iterator[tuple[Extent, Extent]]:
@@ -382,14 +413,14 @@ def array_cycles(window: Window, blocks: Blocks, part: Extent, array: EngineArra
         height, width = 1, 2 * array.width
     places, slices = -(-part[0] // height) * -(-part[1] // width), -(-part[2] // array.depth)
     if window.kind == "pool":
-        taps = sum(max(MIN_POOL_TAPS, taps) for taps in _kernel_parts(window))
+        taps = sum(max(MIN_POOL_TAPS, taps) for taps in blocks.taps)
         return taps * array.pool_passes * bits // 8 * places * slices / array.cores
     few = array.step_values[bits] // array.step_taps[bits]
     taps_at_once = array.step_taps[bits] if blocks.part_kernel or window.kind == "single" else 1
     repeats = -(-min(window.input[2], blocks.input[2]) // few) if blocks.part_kernel else 1
     pace = max(array.cycles_per_step * places, array.step_values[bits] * array.depth // array.weights_per_cycle)
     total = 0.0
-    for taps in _kernel_parts(window):
+    for taps in blocks.taps:
         steps = -(-taps // taps_at_once)
         waits = (steps if slices == 1 else (steps - 1) * slices) if places == 1 else 0
         total += repeats * (pace * steps * slices + array.wait_cycles * waits)
@@ -403,10 +434,10 @@ def passes_over_weights(window: Window, blocks: Blocks) -> int:
     return math.prod(-(-size // side) for size, side in zip(window.output[:2], blocks.output[:2], strict=True))
 
 
-def _kernel_parts(window: Window, largest: tuple[int, int] = (8, 8)) -> list[int]:
+def _taps_of_parts(kernel: tuple[int, int], largest: tuple[int, int]) -> tuple[int, ...]:
     """Return the taps of each part that a kernel is done in."""
-    down, across = ([min(limit, taps - start) for start in range(0, taps, limit)] for taps, limit in zip(window.kernel, largest, strict=True))
-    return [rows * columns for rows in down for columns in across]
+    down, across = ([min(limit, taps - start) for start in range(0, taps, limit)] for taps, limit in zip(kernel, largest, strict=True))
+    return tuple(rows * columns for rows in down for columns in across)
 
 
 def _parts(whole: Extent, block: Extent) -> Iterator[tuple[Extent, int]]:
@@ -431,15 +462,15 @@ def _fetched_values(window: Window, blocks: Blocks, engine: BlockEngine, pixel_b
     return area * (window.input[2] if pixel_by_pixel else _up(window.input[2], engine.stream.brick_channels)) * count * parts
 
 
-def _first_input_values(window: Window, blocks: Blocks) -> int:
+def _first_input_values(window: Window, blocks: Blocks, kernel: tuple[int, int]) -> int:
     """Return the input values that must be there before the first block is computed."""
     rows, columns = (
-        min(size, max(1, (side - 1) * stride + reach - zeros))
-        for size, side, stride, reach, zeros in zip(
-            window.input, _clipped(blocks.output, window.output), window.stride, window.reach, window.padding, strict=False
+        min(size, max(1, (side - 1) * stride + min(reach, limit) - zeros))
+        for size, side, stride, reach, limit, zeros in zip(
+            window.input, _clipped(blocks.output, window.output), window.stride, window.reach, kernel, window.padding, strict=False
         )
     )
-    return rows * columns * min(window.input[2], blocks.input[2])
+    return math.prod((rows, columns, min(window.input[2], blocks.input[2])))
 
 
 def _burst_waste(
@@ -457,7 +488,7 @@ def _burst_waste(
 
 def weight_stream(shape: LayerShape, window: Window, blocks: Blocks, engine: BlockEngine) -> Stream:
     """Return the constants of a layer as the engine reads them. Zeros fill up the steps that a kernel's taps or channels do not."""
-    array, taps = engine.array, _kernel_parts(window)
+    array, taps = engine.array, blocks.taps
     outputs = _up(window.output[2], array.depth)
     few = array.step_values[8] // array.step_taps[8]
     if window.kind == "single":

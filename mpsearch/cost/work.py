@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class LayerWork:
         output_bytes: Its output.
         live_bytes: Activations that must exist while it runs.
         reads_network_input: Whether its (first) input comes from outside, as the caller laid it out.
+        before: What the layer before it in execution order computes on, layers that do nothing left out; None if there is none or it is not known.
     """
 
     name: str
@@ -38,6 +40,7 @@ class LayerWork:
     output_bytes: int
     live_bytes: int
     reads_network_input: bool = False
+    before: LayerShape | None = None
 
     @property
     def moved_bytes(self) -> int:
@@ -69,7 +72,13 @@ def layer_work(graph: LayerGraph, layer: Layer, precision: Precision | None, liv
         output_bytes=stored(layer.output),
         live_bytes=live,
         reads_network_input=layer.inputs[0] in graph.inputs,
+        before=_before(graph, layer),
     )
+
+
+def _before(graph: LayerGraph, layer: Layer) -> LayerShape | None:
+    earlier = [layer_shape(graph, other) for other in itertools.takewhile(lambda other: other.name != layer.name, graph.layers)]
+    return next((shape for shape in reversed(earlier) if shape.operator != "view"), None)
 
 
 def default_live_bytes(graph: LayerGraph) -> dict[str, int]:

@@ -170,6 +170,7 @@ def _layer_entries(program: Program) -> list[LayerEntry]:
             input_bytes=sum(stored(name) for name in layer.inputs),
             output_bytes=stored(layer.output),
             live_bytes=live,
+            reads_network_input=layer.inputs[0] in graph.inputs,
         )
         for layer, block, live in zip(graph.layers, program.blocks, live_bytes(graph, bits), strict=True)
     ]

@@ -35,8 +35,8 @@ class LayerEntry(TypedDict):
     """One layer.
 
     `shape` holds the fields of a LayerShape. With the bytes it is all that a device's file needs to predict the layer: `flash_bytes` are its
-    constants, `input_bytes` all its inputs, each once, `output_bytes` its output, `live_bytes` the activations that exist while it runs. Bundles of
-    earlier versions lack these four.
+    constants, `input_bytes` all its inputs, each once, `output_bytes` its output, `live_bytes` the activations that exist while it runs;
+    `reads_network_input` says whether its (first) input comes from outside. Bundles of earlier versions lack these five.
     """
 
     name: str
@@ -49,6 +49,7 @@ class LayerEntry(TypedDict):
     input_bytes: NotRequired[int]
     output_bytes: NotRequired[int]
     live_bytes: NotRequired[int]
+    reads_network_input: NotRequired[bool]
 
 
 class Manifest(TypedDict):

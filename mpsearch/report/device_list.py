@@ -47,7 +47,7 @@ def kind_of(source: str) -> str:
     first = source.lower()
     if first.startswith(("the file ", "as the rates, from ", "that of the file ")):
         return "scaled"
-    if first.startswith(("estimate", "assumed", "a choice")):
+    if first.startswith(("estimate", "assumed", "assumption", "an assumption", "an estimate", "a choice")):
         return "estimate"
     if (
         "counted in qemu" in first

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mpsearch.catalog import HardwareModel, list_names, load_hardware_model
 from mpsearch.cost.latency import Roofline, layer_roofline
 from mpsearch.cost.work import LayerWork
@@ -20,11 +22,25 @@ def predict_layers(manifest: Manifest, hardware: HardwareModel) -> tuple[Rooflin
         ExportError: The bundle was exported by a version that did not write shapes, or its manifest is damaged.
         HardwareModelError: The device has no rate for a layer.
     """
-    return tuple(layer_roofline(layer_work(entry), hardware) for entry in manifest["layers"])
+    return tuple(layer_roofline(work, hardware) for work in layer_works(manifest))
+
+
+def layer_works(manifest: Manifest) -> tuple[LayerWork, ...]:
+    """Return what the layers of a bundle do, in execution order.
+
+    Raises:
+        ExportError: The manifest does not say it.
+    """
+    works: list[LayerWork] = []
+    before = None
+    for entry in manifest["layers"]:
+        works.append(replace(layer_work(entry), before=before))
+        before = before if works[-1].shape.operator == "view" else works[-1].shape
+    return tuple(works)
 
 
 def layer_work(entry: LayerEntry) -> LayerWork:
-    """Return what a layer of a bundle does.
+    """Return what a layer of a bundle does, the layer before it left out.
 
     Raises:
         ExportError: The manifest does not say it.
@@ -42,6 +58,7 @@ def layer_work(entry: LayerEntry) -> LayerWork:
         input_bytes=inputs,
         output_bytes=output,
         live_bytes=live,
+        reads_network_input=bool(entry.get("reads_network_input")),
     )
 
 

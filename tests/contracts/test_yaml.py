@@ -14,24 +14,31 @@ from mpsearch.records import OPERATOR_CLASSES, WEIGHTED_CLASSES
 
 SPACES = list_names("search_spaces")
 TARGETS = list_names("hw_models")
-BIT_TABLES = ("macs_per_cycle", "macs_per_instruction", "picojoules_per_mac")
-MACHINE = ("array",)
-"""Counts of lanes and the like, which belong to the rates that stand beside them."""
 
 
 def numbers_without_source(content: Any, path: str = "", sourced: bool = False) -> list[str]:
-    """Return the paths of the numbers whose mapping, or the entry that it is a table of, has no source; bit-widths are names, no measurements."""
+    """Return the paths of the numbers that have no source; bit-widths are names, no measurements.
+
+    A source stands for the numbers of its own mapping, and for the flat tables and lists of numbers there, for nothing deeper.
+    """
     if isinstance(content, dict):
-        own = "source" in content and len(str(content["source"]).strip()) >= SHORTEST_SOURCE
-        return [
-            found
-            for key, value in content.items()
-            if not str(key).endswith("_bits")
-            for found in numbers_without_source(value, f"{path}.{key}", own or (sourced and path.rpartition(".")[2] in (*BIT_TABLES, *MACHINE)))
-        ]
-    if isinstance(content, list):
-        return [found for index, value in enumerate(content) for found in numbers_without_source(value, f"{path}.{index}")]
-    return [path] if isinstance(content, int | float) and not isinstance(content, bool) and not sourced else []
+        own = sourced or ("source" in content and len(str(content["source"]).strip()) >= SHORTEST_SOURCE)
+        items = [(str(key), value) for key, value in content.items() if not str(key).endswith("_bits")]
+    elif isinstance(content, list):
+        own, items = sourced, [(str(index), value) for index, value in enumerate(content)]
+    else:
+        return [path] if isinstance(content, int | float) and not isinstance(content, bool) and not sourced else []
+    return [found for key, value in items for found in numbers_without_source(value, f"{path}.{key}", own and (is_number(value) or is_flat(value)))]
+
+
+def is_number(value: Any) -> bool:
+    """Return whether something is a number, or nothing that a source is wanted for."""
+    return not isinstance(value, dict | list)
+
+
+def is_flat(value: Any) -> bool:
+    """Return whether a table or list holds nothing but numbers and words."""
+    return all(map(is_number, value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -94,4 +101,8 @@ def test_an_unsourced_number_is_noticed() -> None:
     ]
     sourced = {"activation_bits": 8, "macs_per_cycle": {4: 1.0}, "array": {"inputs": 8}, "source": "a data sheet of the maker"}
     assert numbers_without_source({"compute": [sourced, {**sourced, "source": "x"}]}) == [".compute.1.macs_per_cycle.4", ".compute.1.array.inputs"]
-    assert numbers_without_source({"extra": {"nested": {"deep": 1}, "source": "a data sheet of the maker"}}) == [".extra.nested.deep"]
+    assert numbers_without_source({"extra": {"a": {"b": {"c": 1}}, "d": [[2]], "source": "a data sheet of the maker"}}) == [
+        ".extra.a.b.c",
+        ".extra.d.0.0",
+    ]
+    assert numbers_without_source({"extra": {"entry": {"value": 1, "source": "short"}, "source": "x"}}) == [".extra.entry.value"]

@@ -91,7 +91,7 @@ def test_a_file_of_layers_says_what_has_no_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "at least 1 item"),
+        ("[]", "at least 1 entry"),
         ("operator: dense", "wanted"),
         ("- {operator: dense, input: [1, 1, 64]}", "output is missing"),
         ("- {operator: sense, input: [1, 1, 64], output: [1, 1, 10]}", "got 'sense'"),

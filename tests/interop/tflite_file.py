@@ -65,8 +65,8 @@ class TfliteFile:
         self._graph = schema.SubGraphT()
         self._graph.tensors, self._graph.operators = [], []
 
-    def activation(self, shape: Sequence[int], scales: Scales) -> int:
-        return self._tensor(shape, schema.TensorType.INT8, scales, 0)
+    def activation(self, shape: Sequence[int], scales: Scales, name: str = "") -> int:
+        return self._tensor(shape, schema.TensorType.INT8, scales, 0, name)
 
     def constant(self, values: npt.NDArray[np.int8] | npt.NDArray[np.int32], scales: Scales | None = None) -> int:
         buffer = schema.BufferT()
@@ -106,9 +106,9 @@ class TfliteFile:
         self._model.operatorCodes.append(code)
         return len(self._model.operatorCodes) - 1
 
-    def _tensor(self, shape: Sequence[int], kind: int, scales: Scales | None, buffer: int) -> int:
+    def _tensor(self, shape: Sequence[int], kind: int, scales: Scales | None, buffer: int, name: str = "") -> int:
         tensor = schema.TensorT()
-        tensor.name = f"t{len(self._graph.tensors)}"
+        tensor.name = name or f"t{len(self._graph.tensors)}"
         tensor.shape, tensor.type, tensor.buffer = list(shape), kind, buffer
         if scales is not None:
             tensor.quantization = schema.QuantizationParametersT()

@@ -147,7 +147,7 @@ def _scales(quantization: Quantization) -> Scales:
 
 
 def _activation(file: TfliteFile, quantized: QuantizedGraph, name: str) -> int:
-    return file.activation((1, *quantized.graph.tensor(name).shape), _scales(quantized.quantization(name)))
+    return file.activation((1, *quantized.graph.tensor(name).shape), _scales(quantized.quantization(name)), name)
 
 
 def _fused(quantized: QuantizedGraph, layer: Layer, constants: LayerConstants) -> int:

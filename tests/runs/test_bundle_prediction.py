@@ -18,7 +18,7 @@ from mpsearch.graph.liveness import live_bytes
 from mpsearch.quant.activation_bits import activation_bits
 from mpsearch.records import LayerShape
 from mpsearch.runs import bundle_prediction
-from mpsearch.runs.bundle_prediction import find_device, layer_work, predict_layers
+from mpsearch.runs.bundle_prediction import find_device, layer_works, predict_layers
 from tests.export.models import GraphMaker
 from tests.runs.devices import plain_device
 
@@ -39,7 +39,7 @@ def test_a_manifest_says_of_every_layer_what_the_graph_says(wide: int, tmp_path:
         for layer, live in zip(graph.layers, live_bytes(graph, bits), strict=True)
     ]
     manifest = read_manifest(tmp_path / "bundle")
-    assert [layer_work(entry) for entry in manifest["layers"]] == wanted
+    assert list(layer_works(manifest)) == wanted
     if wide == 8:
         device = plain_device()
         assert predict_layers(manifest, device) == tuple(layer_roofline(work, device) for work in wanted)
