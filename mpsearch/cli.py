@@ -335,6 +335,8 @@ def run_measure(options: argparse.Namespace) -> int:
         empty = MeasuredTable(target=place.target, method=meter.method, clock_hz=meter.clock_hz, rows=(), like=like)
         measurement = measure_layers(meter, requests, empty, MeasuredFile(path=options.out, resume=options.resume), progress)
     table, left_out = measurement.table, [f"{request} was left out: {reason}" for request, reason in measurement.left_out]
+    if not table.rows:
+        raise ExportError(f"No layer was measured on {table.target}: {'; '.join(left_out) or 'none was asked for'}.", "check --grid and --bits.")
     content = {"target": table.target, "method": table.method, "clock_hz": table.clock_hz, "like": like, "table": options.out and str(options.out)}
     if options.json:
         return _show(options, {"schema": 1} | content | {"rows": len(table.rows), "left_out": left_out, "layers": measured_layers_json(table)})

@@ -112,7 +112,7 @@ def _read_document(path: Path) -> dict[str, Json]:
         raise RecordError(f"{path} does not exist.", "run the stage that writes it, or check the path.") from None
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}.", "check the path and its permissions.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged: no JSON ({error}).", "make it again.") from error
     if not isinstance(document, dict):
         raise RecordError(f"{path} is damaged: it holds a {type(document).__name__}, wanted a record.", "make it again.")

@@ -220,6 +220,8 @@ class Memory:
 
     def __post_init__(self) -> None:
         """Check that the memory is for something."""
+        if self.feeds_array and self.result_bytes is not None:
+            raise ValueError(f"memory {self.name} has result_bytes, but where it feeds an array no result passes through it, wanted one or the other")
         if not self.holds and not self.buffers:
             raise ValueError(
                 f"memory {self.name} holds nothing and buffers nothing, wanted holds: [weights], [activations] or both, or buffers: true"

@@ -216,7 +216,8 @@ def slack_after(shape: LayerShape, engine: BlockEngine, bits: int, bytes_per_cyc
         bytes_per_cycle: Rate at which weights arrive.
     """
     window = as_window(shape)
-    per_value = engine.output.cycles_per_value.get(shape.operator, 0.0)  # type: ignore[call-overload]
+    table = engine.output.wide_cycles_per_value if bits == 16 else engine.output.cycles_per_value
+    per_value = table.get(shape.operator, 0.0)  # type: ignore[call-overload]
     if window.kind == "values" or not math.prod(window.output):
         return float(per_value * math.prod(window.output) * window.repeats)
     blocks = choose_blocks(window, space_of(engine, bits))

@@ -93,6 +93,11 @@ def fit_device(table: MeasuredTable, like: HardwareModel, name: str, scale: Scal
         HardwareModelError: The table is empty, measured nothing that gives cycles, holds an operator or a number that makes no sense, or one layer
             twice; or XGBoost is missing.
     """
+    if like.block_engine is not None:
+        raise HardwareModelError(
+            f"{like.name} has a block engine, which tells the cycles in place of rates and terms, so that nothing can be fitted.",
+            "name another device with --like.",
+        )
     rows = _checked(table)
     counts = {"cycles": cycle_counts(table, like, scale)}
     if all(row.instructions for row in rows):
@@ -221,6 +226,8 @@ def cycle_counts(table: MeasuredTable, like: HardwareModel, scale: Scale | None)
         HardwareModelError: Only instructions were counted and nothing says how many cycles one takes.
     """
     factor = 1.0 if scale is None else scale.cycles_per_count
+    if not 1e-6 <= factor <= 1e6:
+        raise HardwareModelError(f"--cycles-per-count is {factor:g}, wanted 1e-6 to 1e6.", "it is what one counted cycle or instruction takes.")
     if all(row.cycles for row in table.rows):
         return np.array([row.cycles for row in table.rows], dtype=np.float64) * factor
     if all(row.seconds for row in table.rows):

@@ -190,7 +190,7 @@ def folds_of(rows: Sequence[MeasuredLayer], parts: Sequence[OperatorRows]) -> np
             counted[row.shape.operator] += 1
     for part in parts:
         own = [places[rows[place].shape] % FOLDS for place in part.index]
-        folds[part.index] = own if len({rows[place].shape for place in part.index}) > 1 else -1
+        folds[part.index] = own if len(set(own)) > 1 else -1
     return folds
 
 

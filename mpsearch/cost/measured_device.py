@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,13 +130,24 @@ def _rows_of(table: MeasuredTable, path: Path) -> MeasuredRows:
             raise HardwareModelError(f"{what} is there twice, wanted once.", "keep one of the rows.")
         if row.shape.operator not in OPERATOR_CLASSES:
             raise HardwareModelError(f"{what}: no such operator class.", f"wanted one of {', '.join(OPERATOR_CLASSES)}.")
-        if not cycles_of(row, 1.0) > 0:
+        if not 0 < cycles_of(row, 1.0) < math.inf:
             raise HardwareModelError(f"{what} has no cycles, seconds or instructions above 0.", "measure it again.")
+        if _unit(row) != _unit(table.rows[0]):
+            raise HardwareModelError(
+                f"{what} was measured in {_unit(row)}, the first row in {_unit(table.rows[0])}, wanted one unit.", "measure all in one way."
+            )
         rows[row.shape, row.precision] = row
     return rows
 
 
+def _unit(row: MeasuredLayer) -> str:
+    """Return what stands for a row's cycles, see `cycles_of`."""
+    return "cycles" if row.cycles is not None else "seconds" if row.seconds is not None else "instructions"
+
+
 def _clock(table: MeasuredTable, like: HardwareModel | None, path: Path) -> Quantity:
+    if table.clock_hz is not None and not 0 < table.clock_hz < math.inf:
+        raise HardwareModelError(f"{path}: clock_hz is {table.clock_hz:g}, wanted more than 0.", "measure again.")
     if table.clock_hz:
         return Quantity(value=table.clock_hz, source=f"{path}, as the program that measured said")
     if like is not None:

@@ -80,7 +80,7 @@ def read_manifest(folder: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ExportError(f"'{folder}' is not a bundle: it has no manifest.json.", "mpsearch export writes one.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"The manifest '{path}' cannot be read: {error}.", "export the bundle again.") from error
     missing = set(Manifest.__annotations__) - set(content if isinstance(content, dict) else ())
     if missing:

@@ -13,6 +13,9 @@ PROTOCOL = 1
 Unit = Literal["cycles", "nanoseconds", "instructions", "nothing"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
+LARGEST_COUNT = 1 << 63
+"""Counts are less."""
+
 LEFT_OUT = {"unsupported": "the program has no kernel for it", "memory": "it does not fit the program's memory"}
 """Reasons for which a layer is left out of a table; after any other the measurement stops."""
 
@@ -143,8 +146,11 @@ def measured_layer(request: LayerRequest, unit: Unit, count: int) -> MeasuredLay
     Raises:
         ExportError: The count makes no sense.
     """
-    if count < 1:
-        raise ExportError(f"{request}: the program counted {count} {unit}, wanted at least 1.", "is its counter running?")
+    if not 1 <= count < LARGEST_COUNT:
+        shown = str(count) if abs(count) < LARGEST_COUNT else "too many"
+        raise ExportError(
+            f"{request}: the program counted {shown} {unit}, wanted 1 to {LARGEST_COUNT - 1}.", "is its counter running, and not wrapped?"
+        )
     return MeasuredLayer(
         shape=request.shape,
         precision=request.precision,

@@ -102,6 +102,8 @@ def _compared(measured: Measurement, hardware: HardwareModel, rooflines: Sequenc
     notes = measured.notes
     if hardware.core is not None and hardware.core != measured.target:
         notes = (*notes, f"{hardware.name} describes core {hardware.core}, not {measured.target}")
+    if measured.target == HOST and hardware.core is None and hardware.name.split("-")[0] != HOST:
+        notes = (*notes, f"{hardware.name} is not known to describe this machine")
     if compared == "":
         notes = (*notes, f"nothing to compare: {hardware.name} predicts no instructions, and no cycles or seconds of {measured.target} are known")
     measured = replace(measured, compared=compared, notes=notes)
@@ -198,7 +200,7 @@ def run_folder_of(bundle: Path) -> Path | None:
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         chosen = result["model_digest"], result["chosen"]["precisions"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     held = {layer["name"]: layer["precision"] for layer in manifest["layers"] if layer["precision"]}
     return folder if chosen == (manifest["model_digest"], held) else None
@@ -217,10 +219,10 @@ def add_to_report(folder: Path, measurement: Measurement) -> tuple[str, ...]:
         return (f"measured.json was written, report.html was not made again: {error.message}",)
     data = replace(data, measured=runs)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    result["measured"] = measured_json(runs, data.budget_of("latency"))
+    result["measured"] = measured_json(runs, data.target, data.budget_of("latency"))
     _write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     _write(folder / "report.html", render_page(data))
-    check = check_latency(data.budget_of("latency"), measurement)
+    check = check_latency(data.budget_of("latency") if measurement.device == data.target else None, measurement)
     return (check,) if check else ()
 
 
@@ -228,9 +230,11 @@ def _write(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def measured_json(runs: Sequence[Measurement], latency_budget_s: float | None) -> dict[str, object]:
-    """Return target -> what was measured there, beside what was predicted, as result.json holds it."""
-    return {run.target: {**comparison_json(run), "budget_check": check_latency(latency_budget_s, run)} for run in runs}
+def measured_json(runs: Sequence[Measurement], target: str, latency_budget_s: float | None) -> dict[str, object]:
+    """Return where it ran -> what was measured there, beside what was predicted, as result.json holds it; the budget is one of the run's target."""
+    return {
+        run.target: {**comparison_json(run), "budget_check": check_latency(latency_budget_s if run.device == target else None, run)} for run in runs
+    }
 
 
 def comparison_json(run: Measurement) -> Mapping[str, object]:

@@ -121,7 +121,9 @@ def result_json(summary: Summary) -> dict[str, object]:
         "trials": {"finished": len({trial.choice for trial in summary.trials})},
         "bundle": {"flash_bytes": summary.bundle.flash_bytes, "arena_bytes": summary.bundle.arena_bytes, "macs": summary.bundle.macs},
         "stated_error": asdict(summary.accuracy) if summary.accuracy else None,
-        "measured": measured_json(summary.measured, {limit.metric: limit.value for limit in summary.budget.limits}.get("latency")),
+        "measured": measured_json(
+            summary.measured, summary.costs.target, {limit.metric: limit.value for limit in summary.budget.limits}.get("latency")
+        ),
         "reasons": [*summary.reasons, *summary.layer_reasons],
         "notes": list(summary.notes),
         "wall_seconds": {name: round(value, 3) for name, value in summary.seconds.items()},

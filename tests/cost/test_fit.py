@@ -240,6 +240,26 @@ def test_a_table_of_an_unknown_core_wants_a_device_that_it_is_like() -> None:
         find_like(replace(synthetic(), target="abacus"), None)
 
 
+def test_a_device_whose_engine_tells_the_cycles_cannot_be_fitted() -> None:
+    with pytest.raises(HardwareModelError, match="ethos-u55-128 has a block engine.*--like"):
+        fit_device(synthetic(), load_hardware_model("ethos-u55-128"), "mine")
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1e308, float("nan")])
+def test_a_factor_that_is_none_is_refused(like: HardwareModel, factor: float) -> None:
+    with pytest.raises(HardwareModelError, match=r"--cycles-per-count is .*, wanted 1e-6 to 1e6"):
+        fit_device(synthetic(), like, "mine", Scale(cycles_per_count=factor, source="none"))
+
+
+def test_shapes_that_fall_into_one_fold_are_not_held_back(like: HardwareModel) -> None:
+    dense = [LayerShape(operator="dense", input=(1, 1, 8 * size), output=(1, 1, 4 * size)) for size in range(1, FOLDS + 2)]
+    rows = [MeasuredLayer(shape=shape, precision=Precision(weight_bits=8), cycles=10.0 * shape.macs) for shape in dense]
+    wide = Precision(weight_bits=8, activation_bits=16)
+    rows += [MeasuredLayer(shape=dense[place], precision=wide, cycles=20.0 * dense[place].macs) for place in (0, FOLDS)]
+    fit = fit_device(MeasuredTable(target="mine", method="made up", clock_hz=None, rows=tuple(rows)), like, "mine")
+    assert all(np.isfinite(error.median) for error in fit.errors)
+
+
 def test_the_command_writes_a_device_and_prints_its_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = save_record(synthetic(), tmp_path / "table.json")
     assert main(["fit", str(table), "--out", str(tmp_path / "mine.yaml"), "--cycles-per-count", "0.6", "--because", "a guess"]) == 0

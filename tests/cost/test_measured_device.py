@@ -166,6 +166,8 @@ def test_its_roofs_are_the_fastest_layers_that_were_measured() -> None:
         ((row(CONV, W8),), "has no cycles, seconds or instructions above 0"),
         ((row(CONV, W8, cycles=0.0),), "has no cycles, seconds or instructions above 0"),
         ((row(CONV, W8, cycles=float("nan")),), "has no cycles, seconds or instructions above 0"),
+        ((row(CONV, W8, cycles=float("inf")),), "has no cycles, seconds or instructions above 0"),
+        ((row(CONV, W8, cycles=1.0), row(ADD, None, seconds=1.0)), "was measured in seconds, the first row in cycles"),
         ((row(replace(ADD, operator="view"), None, cycles=1.0),), "no such operator class"),
     ],
 )
