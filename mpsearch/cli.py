@@ -180,6 +180,8 @@ def run_cost(options: argparse.Namespace) -> int:
     if hardware.accuracy:
         stated = hardware.accuracy
         _print_plainly(console, f"error of the model, a layer: median {stated.median:.1%}, worst tenth {stated.worst_tenth:.1%} ({stated.source})")
+    else:
+        _print_plainly(console, f"error of the model: not stated, {hardware.name} was compared with nothing layer by layer")
     for note in prediction.notes:
         _print_plainly(console, f"note: {note}")
     if options.out is not None:

@@ -95,5 +95,7 @@ class SolverError(MpsearchError):
 def nearest_names(name: str, known: Iterable[str]) -> str:
     """Return a hint that offers the known names nearest to a mistyped one."""
     names = sorted(known)
+    if longer := [candidate for candidate in names if name and candidate.startswith(name)]:
+        return f"did you mean {' or '.join(longer)}?"
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}."

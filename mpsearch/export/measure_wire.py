@@ -146,11 +146,10 @@ def measured_layer(request: LayerRequest, unit: Unit, count: int) -> MeasuredLay
     Raises:
         ExportError: The count makes no sense.
     """
-    if not 1 <= count < LARGEST_COUNT:
-        shown = str(count) if abs(count) < LARGEST_COUNT else "too many"
-        raise ExportError(
-            f"{request}: the program counted {shown} {unit}, wanted 1 to {LARGEST_COUNT - 1}.", "is its counter running, and not wrapped?"
-        )
+    if count < 1:
+        raise ExportError(f"{request}: the program counted {count} {unit}, wanted at least 1.", "is its counter running?")
+    if count >= LARGEST_COUNT:
+        raise ExportError(f"{request}: the program counted 2^63 {unit} or more, wanted less.", "did its counter wrap?")
     return MeasuredLayer(
         shape=request.shape,
         precision=request.precision,

@@ -241,7 +241,7 @@ def test_a_table_of_an_unknown_core_wants_a_device_that_it_is_like() -> None:
 
 
 def test_a_device_whose_engine_tells_the_cycles_cannot_be_fitted() -> None:
-    with pytest.raises(HardwareModelError, match="ethos-u55-128 has a block engine.*--like"):
+    with pytest.raises(HardwareModelError, match=r"ethos-u55-128 has a block engine.*--like"):
         fit_device(synthetic(), load_hardware_model("ethos-u55-128"), "mine")
 
 

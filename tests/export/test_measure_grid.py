@@ -88,6 +88,12 @@ def test_a_file_of_layers_says_what_has_no_default(tmp_path: Path) -> None:
     )
 
 
+def test_a_depthwise_convolution_has_as_many_groups_as_channels(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("- {operator: depthwise, input: [8, 8, 4], output: [6, 6, 4], kernel: [3, 3]}\n", encoding="utf-8")
+    assert [layer.groups for layer in load_layer_grid(path)] == [4]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -99,6 +105,11 @@ def test_a_file_of_layers_says_what_has_no_default(tmp_path: Path) -> None:
         ("- {operator: dense, input: [1, 1, 4], output: [1, 1, 70000]}", "less than or equal to 65535"),
         ("- {operator: dense, input: [1, 1, 4], output: [1, 1, 7], strides: [2, 2]}", "strides is not a known key.*did you mean 'stride'"),
         ("- {operator: dense, input: [1, 1.5, 4], output: [1, 1, 7]}", "wanted a valid integer"),
+        (
+            "- {operator: conv2d, input: [32, 32, 3], output: [99, 16, 8], kernel: [3, 3], stride: [2, 2]}",
+            r"output \[99, 16\] .*wanted \[15, 15\]",
+        ),
+        ("- {operator: depthwise, input: [8, 8, 4], output: [8, 8, 6]}", "makes 6 channels of 4"),
         ("a: [", "is not YAML"),
     ],
 )
