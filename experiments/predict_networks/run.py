@@ -4,7 +4,8 @@
     python experiments/predict_networks/run.py [--networks NAME ...] [--cores CORE ...]
 
 Needs the data folder (MPSEARCH_DATA), the cross compilers and QEMU. The device files were fitted to single layers of a grid, in
-which many layers of these networks occur (held_out.py leaves them out). Weight bits are given to the groups of layers in turn, 8 to the first and the last. Prints a Markdown table.
+which many layers of these networks occur (held_out.py leaves them out). Weight bits
+are given to the groups of layers in turn, 8 to the first and the last. Prints a Markdown table.
 """
 
 from __future__ import annotations
