@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mpsearch.catalog import Accuracy, ComputeRates, HardwareModel, Memory, Quantity, Term, load_hardware_model, shipped_folder
+from mpsearch.catalog import ComputeRates, HardwareModel, Memory, Quantity, Term, load_hardware_model, shipped_folder
 from mpsearch.cost.device_file import write_device_file
 from mpsearch.cost.fit import rounded
 
@@ -136,11 +136,6 @@ def make_sister(sister: Sister) -> HardwareModel:
     """Return the device: as many instructions as its sister, each of them in fewer or more cycles."""
     like = load_hardware_model(sister.like)
     source = f"the file {sister.like}, cycles times {sister.factor:g}: {sister.because}"
-    accuracy = like.accuracy and Accuracy(
-        median=like.accuracy.median,
-        worst_tenth=like.accuracy.worst_tenth,
-        source=f"that of the file {sister.like}, whose rates these are; the factor of {sister.factor:g} on cycles was compared with nothing",
-    )
     return HardwareModel(
         name=sister.name,
         description=sister.description,
@@ -150,7 +145,6 @@ def make_sister(sister: Sister) -> HardwareModel:
         compute=tuple(_faster(rates, sister.factor, source) for rates in like.compute),
         memories=sister.memories,
         terms=tuple(_cheaper(term, sister) for term in like.terms),
-        accuracy=accuracy,
         active_power_w=sister.active_power_w,
     )
 

@@ -45,6 +45,14 @@ class EngineArray:
     pool_passes: Lanes
     source: Text
 
+    def __post_init__(self) -> None:
+        """Check that both tables have the same widths, and that taps divide products."""
+        if set(self.step_values) != set(self.step_taps):
+            raise ValueError(f"step_values has activation bits {sorted(self.step_values)}, step_taps {sorted(self.step_taps)}, wanted the same")
+        for bits, taps in self.step_taps.items():
+            if self.step_values[bits] % taps:
+                raise ValueError(f"step_taps is {taps} at {bits} bits, wanted a divisor of step_values, {self.step_values[bits]}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineBuffers:

@@ -314,6 +314,14 @@ class HardwareModel:
                         other = "" if seen[key] == index else f", as in compute.{seen[key]}"
                         wrong.append(f"compute.{index}: two rates for {operator} at{weight} a{rates.activation_bits}{other}, wanted one")
                     seen.setdefault(key, index)
+        if self.block_engine is not None:
+            array, buffers = self.block_engine.array, self.block_engine.buffers
+            known = set(array.step_values) & set(buffers.sum_bits) & set(buffers.sum_granule)
+            wanted = {8, *(rates.activation_bits for rates in self.compute)}
+            if not wanted <= known or not wanted <= {8, 16}:
+                raise ValueError(
+                    f"block_engine: its tables have activation bits {sorted(known)}, wanted {sorted(wanted)} of 8 and 16, as compute has"
+                )
         names = [memory.name for memory in self.memories]
         if len(set(names)) < len(names):
             wrong.append(f"memories: they are named {', '.join(names)}, wanted distinct names")

@@ -25,6 +25,7 @@ from typing import Literal
 
 from mpsearch.catalog import BlockEngine, EngineArray, HardwareModel, Memory
 from mpsearch.cost.work import LayerWork
+from mpsearch.errors import HardwareModelError
 from mpsearch.records import LayerShape
 
 Extent = tuple[int, int, int]
@@ -331,7 +332,11 @@ def choose_blocks(window: Window, space: Space) -> Blocks:
             best, best_cost, best_cover = (block, needed), cost, math.inf
         elif cover <= best_cover and block[0] <= SMALL_BLOCK and block[1] <= SMALL_BLOCK:
             best, best_cover = (block, needed), cover
-    assert best is not None, f"no block of {window} fits {space}"
+    if best is None:
+        raise HardwareModelError(
+            f"block_engine: no block of a layer from {window.input} to {window.output}, kernel {window.kernel}, fits its buffers.",
+            "give buffers.banks and bank_bytes of the device's file a size that holds one micro-block twice.",
+        )
     return Blocks(output=best[0], input=best[1], part_kernel=part_kernel, taps=_taps_of_parts(window.kernel, space.kernel))
 
 

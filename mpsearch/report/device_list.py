@@ -61,8 +61,7 @@ def kind_of(source: str) -> str:
 
 def _cells(hardware: HardwareModel) -> tuple[str, ...]:
     found = Counter(kind_of(text) for _, text in sources(hardware) if not text.startswith("as "))
-    compared = hardware.accuracy is not None and kind_of(hardware.accuracy.source) != "scaled"
-    error = f"{hardware.accuracy.median:.1%}, {hardware.accuracy.worst_tenth:.1%}" if hardware.accuracy and compared else MISSING
+    error = f"{hardware.accuracy.median:.1%}, {hardware.accuracy.worst_tenth:.1%}" if hardware.accuracy else MISSING
     return (
         f"`{hardware.name}`",
         _SENTENCE_END.split(hardware.description)[0].rstrip("."),

@@ -116,4 +116,4 @@ def test_every_core_says_how_it_was_measured(tmp_path: Path) -> None:
 def test_the_port_that_the_manual_shows_compiles_without_a_warning(core: str, tmp_path: Path) -> None:
     manual = (Path(__file__).resolve().parents[2] / "docs" / "measure-protocol.md").read_text(encoding="utf-8")
     (tmp_path / "port_board.c").write_text(manual.split("```c\n")[1].split("```")[0], encoding="utf-8")
-    compile_source(tmp_path, CORES[core], tmp_path / "port_board.c", ["-O2", *WARNINGS, *measure_flags(98304)])
+    assert compile_source(tmp_path, CORES[core], tmp_path / "port_board.c", ["-O2", *WARNINGS, *measure_flags(98304)]).exists()
